@@ -1,0 +1,174 @@
+// Package control is how a person's commands reach the daemon: HTTP and JSON over a unix socket.
+//
+// It owns the wire types, the server and the client, and declares the Backend that the server serves. It guarantees
+// that only the socket owner's uid is served and that an operation goes on when its caller leaves. It never touches
+// a store, an engine or a service itself.
+package control
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"minibot/secrets"
+)
+
+// Phase is the daemon's overall state.
+type Phase string
+
+// The phases of D8.
+const (
+	PhaseWaitingForStore  Phase = "waiting-for-store"
+	PhaseWaitingForEngine Phase = "waiting-for-engine"
+	PhaseConverging       Phase = "converging"
+	PhaseHealthy          Phase = "healthy"
+	PhaseDegraded         Phase = "degraded"
+	PhaseRotating         Phase = "rotating"
+	PhaseStopped          Phase = "stopped"
+)
+
+// Status is the answer of GET /v1/status.
+type Status struct {
+	Phase    Phase     `json:"phase"`
+	Since    time.Time `json:"since"`            // when Phase began
+	Reason   string    `json:"reason,omitempty"` // what it waits for or what failed
+	Hint     string    `json:"hint,omitempty"`   // what to do about it
+	Version  string    `json:"version"`
+	PID      int       `json:"pid"`
+	Project  string    `json:"project,omitempty"`
+	Engine   Engine    `json:"engine"`
+	Store    Store     `json:"store"`
+	Services []Service `json:"services"` // ordered by name
+	Secrets  []Secret  `json:"secrets"`  // ordered by name
+}
+
+// Engine is the Docker engine as last seen.
+type Engine struct {
+	Version string `json:"version"`
+	API     string `json:"api"`
+	Host    string `json:"host,omitempty"` // the socket in use
+}
+
+// Store is the secret store. State is "open", "locked", "denied", "missing" or "error".
+type Store struct {
+	Kind  string `json:"kind"`
+	State string `json:"state"`
+}
+
+// Service is one service of the compose project.
+type Service struct {
+	Name      string    `json:"name"`
+	Container string    `json:"container"` // the container's name
+	State     string    `json:"state"`     // running, starting, waiting, stopped, exited, healing, degraded, missing, paused
+	Health    string    `json:"health"`    // healthy, unhealthy, starting, or "" without a healthcheck or while not running
+	Restarts  int       `json:"restarts"`  // heals since the daemon started
+	Since     time.Time `json:"since"`     // when the container started, or when State began
+	Secrets   []string  `json:"secrets"`   // names, sorted
+	Reason    string    `json:"reason,omitempty"`
+}
+
+// Secret is what may be shown of a secret. State is "current", "pending", "missing" or "unused".
+type Secret struct {
+	Name        string     `json:"name"`
+	Set         bool       `json:"set"`
+	Changed     *time.Time `json:"changed"` // nil when not set
+	UsedBy      []string   `json:"used_by"`
+	State       string     `json:"state"`
+	Description string     `json:"description,omitempty"`
+	Generate    bool       `json:"generate,omitempty"` // minibot can make a value
+}
+
+// Event is one line of the event log.
+type Event struct {
+	Seq     uint64    `json:"seq"`
+	Time    time.Time `json:"time"`
+	Kind    string    `json:"kind"` // phase, start, healthy, unhealthy, exit, heal, stop, deliver, secret, error, …
+	Service string    `json:"service,omitempty"`
+	Secret  string    `json:"secret,omitempty"`
+	Message string    `json:"message"`
+}
+
+// Progress is one line of a long operation's answer. The last line has Done set, and Error when it failed.
+type Progress struct {
+	Time    time.Time `json:"time"`
+	Service string    `json:"service,omitempty"`
+	Message string    `json:"message,omitempty"`
+	Done    bool      `json:"done,omitempty"`
+	Error   *Error    `json:"error,omitempty"`
+}
+
+// Error is a failure as it goes over the wire, and as the client returns it. Hint says what to do.
+type Error struct {
+	Code    string `json:"code"` // see the Code constants
+	Message string `json:"message"`
+	HintMsg string `json:"hint,omitempty"`
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Codes of Error. ExitCode maps them to the exit codes of DESIGN's table.
+const (
+	CodeFailed      = "failed"
+	CodeUsage       = "usage"
+	CodeNotFound    = "not-found"
+	CodeRolledBack  = "rolled-back"
+	CodeRecovery    = "recovery-pending"
+	CodeUnreachable = "unreachable"
+	CodeStore       = "store"
+)
+
+// Verb is an operation on the stack.
+type Verb string
+
+// The verbs. Service may be empty for all services with Start and Stop.
+const (
+	VerbReload  Verb = "reload"
+	VerbRestart Verb = "restart"
+	VerbStart   Verb = "start"
+	VerbStop    Verb = "stop"
+)
+
+// Operation is the body of POST /v1/operations.
+type Operation struct {
+	Verb    Verb   `json:"verb"`
+	Service string `json:"service,omitempty"`
+}
+
+// Change sets one secret, to Value or, with Generate, to a value that the daemon makes.
+type Change struct {
+	Name     secrets.Name `json:"name"`
+	Value    []byte       `json:"value,omitempty"` // base64 on the wire, by encoding/json
+	Generate bool         `json:"generate,omitempty"`
+}
+
+// Backend is what the server serves: the daemon. Methods are called concurrently. Errors are turned into [Error] by
+// what they wrap (secrets.ErrNotFound, secrets.ErrLocked, …) and their hint.
+type Backend interface {
+	StackBackend
+	SecretsBackend
+	HistoryBackend
+}
+
+// StackBackend shows and drives the stack.
+type StackBackend interface {
+	Status(ctx context.Context) (Status, error)
+	// Operate carries out op and reports on the way. The server gives it a context that outlives the caller.
+	Operate(ctx context.Context, op Operation, report func(Progress)) error
+}
+
+// SecretsBackend shows and changes secrets.
+type SecretsBackend interface {
+	Secrets(ctx context.Context) ([]Secret, error)
+	Reveal(ctx context.Context, name secrets.Name) (secrets.Value, error)
+	// Change stores all changes, then brings them into force; the context outlives the caller.
+	Change(ctx context.Context, changes []Change, report func(Progress)) error
+	Delete(ctx context.Context, name secrets.Name) error
+}
+
+// HistoryBackend shows what happened.
+type HistoryBackend interface {
+	// Events calls yield for the kept events after seq, and with follow for new ones until ctx ends or yield fails.
+	Events(ctx context.Context, after uint64, follow bool, yield func(Event) error) error
+	// Logs writes a service's log (all services for ""), redacted, each line once; with follow until ctx ends.
+	Logs(ctx context.Context, service string, follow bool, tail int, w io.Writer) error
+}

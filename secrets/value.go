@@ -1,0 +1,61 @@
+package secrets
+
+import (
+	"crypto/subtle"
+	"fmt"
+	"log/slog"
+	"slices"
+)
+
+// MaxValueSize is the largest value in bytes: what every store and every delivery is tested with.
+const MaxValueSize = 64 << 10
+
+const redacted = "[redacted]"
+
+// Value is a secret's plaintext. However it is printed, logged or encoded, it shows as "[redacted]"; [Value.Reveal]
+// alone gives the bytes. The zero Value is "no value". A Value may be copied and used concurrently.
+type Value struct{ plain []byte }
+
+// NewValue takes a copy of plain. It refuses what some store, file or environment could not carry: an empty value
+// ([ErrEmptyValue]), one with a NUL byte ([ErrNUL]), and one beyond [MaxValueSize] ([ErrTooLarge]).
+func NewValue(plain []byte) (Value, error) {
+	switch {
+	case len(plain) == 0:
+		return Value{}, ErrEmptyValue
+	case slices.Contains(plain, 0):
+		return Value{}, ErrNUL
+	case len(plain) > MaxValueSize:
+		return Value{}, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(plain), MaxValueSize)
+	}
+	return Value{slices.Clone(plain)}, nil
+}
+
+// Reveal returns a copy of the plaintext. Every use of a secret passes here; search for it to find them.
+func (v Value) Reveal() []byte { return slices.Clone(v.plain) }
+
+// IsZero reports whether there is no value.
+func (v Value) IsZero() bool { return len(v.plain) == 0 }
+
+// Len is the length in bytes.
+func (v Value) Len() int { return len(v.plain) }
+
+// Equal compares in time that does not depend on the contents.
+func (v Value) Equal(other Value) bool { return subtle.ConstantTimeCompare(v.plain, other.plain) == 1 }
+
+// String redacts.
+func (Value) String() string { return redacted }
+
+// GoString redacts.
+func (Value) GoString() string { return redacted }
+
+// Format redacts under every verb.
+func (Value) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
+
+// LogValue redacts.
+func (Value) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalJSON redacts.
+func (Value) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
+// MarshalText redacts.
+func (Value) MarshalText() ([]byte, error) { return []byte(redacted), nil }

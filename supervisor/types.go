@@ -1,0 +1,127 @@
+// Package supervisor keeps a set of services up: it starts them in dependency order, heals them, and restarts what
+// has not taken a changed secret.
+//
+// It owns the healing state and the policy. The policy is a pure function of what is wanted, what is seen and the
+// time; one goroutine runs it, wakes on events, and hands the actions to a Runtime. It never talks to Docker or to a
+// store itself, and never starts anything that needs secrets unless the runtime says that delivery is complete.
+package supervisor
+
+import (
+	"context"
+	"time"
+)
+
+// Condition is what a service waits for in another one; compose's depends_on conditions.
+type Condition uint8
+
+// The conditions.
+const (
+	Started Condition = iota
+	Healthy
+	Completed // ended with exit code 0
+)
+
+// Dependency is one entry of depends_on.
+type Dependency struct {
+	Service   string
+	Condition Condition
+	Required  bool // false: a missing or failed dependency does not hold the service back
+	Restart   bool // restart the dependent after the dependency was restarted
+}
+
+// Adoption is how a service takes a changed secret.
+type Adoption uint8
+
+// The ways of x-minibot.on_change. Exec and Signal leave the container running.
+const (
+	AdoptByRestart Adoption = iota
+	AdoptByRecreate
+	AdoptBySignal
+	AdoptByExec
+	AdoptNothing
+)
+
+// Service is what is wanted of one service.
+type Service struct {
+	Name        string
+	DependsOn   []Dependency
+	Healthcheck bool     // without one, running is as good as healthy
+	Secrets     bool     // has secrets: starts only while the world is Fed
+	Missing     []string // names of its secrets that are not set; it is held back while there are any
+	Adopt       Adoption
+	Completes   bool // some service waits for this one to end well; exit 0 is its goal and it is not started again
+	Stopped     bool // a person's intent: keep it down
+}
+
+// Wanted is the whole desired state. A new one is given to Supervisor.Apply.
+type Wanted struct {
+	Services map[string]Service
+	// Create counts the reasons to run ActionCreate although no container is missing: it rises when the compose
+	// definition changed. The supervisor creates once for each new value.
+	Create uint64
+}
+
+// Health is a container's health; it counts only while the container runs.
+type Health uint8
+
+// The healths.
+const (
+	HealthNone Health = iota // no healthcheck, or not running
+	HealthStarting
+	HealthHealthy
+	HealthUnhealthy
+)
+
+// Container is what is seen of one service's container. Instance changes with every start.
+type Container struct {
+	ID, Name   string
+	Running    bool
+	Paused     bool
+	Health     Health
+	ExitCode   int
+	OOMKilled  bool
+	Instance   string // id and StartedAt: identifies one run of the container
+	StartedAt  time.Time
+	FinishedAt time.Time
+	Stale      bool   // runs with secrets older than those delivered
+	Error      string // the engine's own words when the last start failed
+}
+
+// Seen is the world as the runtime sees it.
+type Seen struct {
+	Containers map[string]Container // by service; absent: there is no container
+	Fed        bool                 // the keeper runs and every wanted file is delivered
+}
+
+// ActionKind is what is to be done.
+type ActionKind uint8
+
+// The kinds. Create, Feed and Withdraw concern the whole project, the others one service.
+const (
+	ActionCreate   ActionKind = iota // create missing containers, recreate diverged ones
+	ActionFeed                       // run the keeper and deliver
+	ActionWithdraw                   // everything is stopped: take the keeper and its files away
+	ActionStart
+	ActionRestart // honours the service's stop_grace_period
+	ActionStop    // likewise
+	ActionAdopt   // signal or exec, so that the service takes what was delivered
+)
+
+// Action is one order of the policy to the runtime.
+type Action struct {
+	Kind    ActionKind
+	Service string
+	Reason  string // for events and logs: "unhealthy", "exited with 137", "secret changed", …
+	Heal    bool   // counts as an attempt to heal
+}
+
+// Runtime is the world that the supervisor acts on. Its methods are called concurrently.
+type Runtime interface {
+	// Observe lists and inspects everything anew.
+	Observe(ctx context.Context) (Seen, error)
+	// Watch subscribes, calls ready once the subscription stands, then wake for each event, and returns when the
+	// stream ends. The service is "" when the event concerns the keeper or the whole project.
+	Watch(ctx context.Context, ready func(), wake func(service string, at time.Time)) error
+	// Do carries out one action and returns when the engine has.
+	Do(ctx context.Context, action Action) error
+}
