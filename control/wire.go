@@ -97,26 +97,6 @@ type Progress struct {
 	Error   *Error    `json:"error,omitempty"`
 }
 
-// Error is a failure as it goes over the wire, and as the client returns it. Hint says what to do.
-type Error struct {
-	Code    string `json:"code"` // see the Code constants
-	Message string `json:"message"`
-	HintMsg string `json:"hint,omitempty"`
-}
-
-func (e *Error) Error() string { return e.Message }
-
-// Codes of Error. ExitCode maps them to the exit codes of DESIGN's table.
-const (
-	CodeFailed      = "failed"
-	CodeUsage       = "usage"
-	CodeNotFound    = "not-found"
-	CodeRolledBack  = "rolled-back"
-	CodeRecovery    = "recovery-pending"
-	CodeUnreachable = "unreachable"
-	CodeStore       = "store"
-)
-
 // Verb is an operation on the stack.
 type Verb string
 
@@ -132,6 +112,17 @@ const (
 type Operation struct {
 	Verb    Verb   `json:"verb"`
 	Service string `json:"service,omitempty"`
+}
+
+// changeRequest is the body of POST /v1/secrets.
+type changeRequest struct {
+	Changes []Change `json:"changes"`
+}
+
+// eventLine is one line of GET /v1/events: an event, or the error that ended the stream.
+type eventLine struct {
+	Event
+	Error *Error `json:"error,omitempty"`
 }
 
 // Change sets one secret, to Value or, with Generate, to a value that the daemon makes.
@@ -152,7 +143,8 @@ type Backend interface {
 // StackBackend shows and drives the stack.
 type StackBackend interface {
 	Status(ctx context.Context) (Status, error)
-	// Operate carries out op and reports on the way. The server gives it a context that outlives the caller.
+	// Operate carries out op and reports on the way. The server gives it a context that outlives the caller and ends
+	// when the daemon does. report never blocks and may be called concurrently; Done and Error are the server's to set.
 	Operate(ctx context.Context, op Operation, report func(Progress)) error
 }
 
@@ -160,8 +152,10 @@ type StackBackend interface {
 type SecretsBackend interface {
 	Secrets(ctx context.Context) ([]Secret, error)
 	Reveal(ctx context.Context, name secrets.Name) (secrets.Value, error)
-	// Change stores all changes, then brings them into force; the context outlives the caller.
+	// Change stores all changes, then brings them into force; context and report are as in Operate. The server has
+	// checked that names are valid and distinct and that each change has either a valid value or Generate.
 	Change(ctx context.Context, changes []Change, report func(Progress)) error
+	// Delete's context outlives the caller.
 	Delete(ctx context.Context, name secrets.Name) error
 }
 
@@ -169,6 +163,7 @@ type SecretsBackend interface {
 type HistoryBackend interface {
 	// Events calls yield for the kept events after seq, and with follow for new ones until ctx ends or yield fails.
 	Events(ctx context.Context, after uint64, follow bool, yield func(Event) error) error
-	// Logs writes a service's log (all services for ""), redacted, each line once; with follow until ctx ends.
+	// Logs writes a service's log (all services for ""), redacted, each line once; with follow until ctx ends. It begins
+	// with the last tail lines of each service, or with everything kept when tail is negative.
 	Logs(ctx context.Context, service string, follow bool, tail int, w io.Writer) error
 }

@@ -1,0 +1,174 @@
+// Package config is what a person configures: config.toml, and where the files of an installation lie.
+//
+// It owns the file's fields, their defaults and their validation, and the folders of a home. It guarantees that a
+// wrong or unknown key is an error that names file, line and key, and never a silent default. It never holds a secret
+// and never reads the environment beyond MINIBOT_HOME.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"minibot/hint"
+)
+
+// ErrInvalid is wrapped by what Load and Validate find wrong with a configuration.
+var ErrInvalid = errors.New("invalid configuration")
+
+// Config is config.toml.
+type Config struct {
+	Store       string            `toml:"store" comment:"where secrets are kept: age"`
+	ComposeFile string            `toml:"compose_file" comment:"the compose file, relative to this folder"`
+	DockerHost  string            `toml:"docker_host" comment:"the engine, like unix:///var/run/docker.sock; empty: found like docker does"`
+	LogLevel    string            `toml:"log_level" comment:"debug, info, warn or error"`
+	Env         map[string]string `toml:"env" comment:"what the compose file interpolates; never a secret"`
+}
+
+// Default is the configuration of a home without config.toml.
+func Default() Config {
+	return Config{Store: "age", ComposeFile: "compose.yaml", LogLevel: "info", Env: map[string]string{}}
+}
+
+// stores are the kinds of stores that exist.
+var stores = []string{"age"}
+
+var (
+	variable  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	logLevels = map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}
+)
+
+// Load reads home's config.toml over the defaults and validates it. Without the file it returns the defaults.
+// Every fault of the file is in the error, which wraps ErrInvalid.
+func Load(home string) (Config, error) {
+	paths, err := NewPaths(home)
+	if err != nil {
+		return Config{}, err
+	}
+	text, err := os.ReadFile(paths.Config)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Default(), nil
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	c := Default()
+	err = toml.NewDecoder(strings.NewReader(string(text))).DisallowUnknownFields().Decode(&c)
+	if err != nil {
+		return Config{}, hint.Wrap(explain(paths.Config, err), "mend %s", paths.Config)
+	}
+	if c.Env == nil {
+		c.Env = map[string]string{}
+	}
+	if err := c.Validate(); err != nil {
+		return Config{}, hint.Wrap(fmt.Errorf("%s: %w", paths.Config, err), "mend %s", paths.Config)
+	}
+	return c, nil
+}
+
+// explain says of each fault where it stands. It never quotes the file.
+func explain(path string, err error) error {
+	var strict *toml.StrictMissingError
+	if errors.As(err, &strict) {
+		var faults []error
+		for _, e := range strict.Errors {
+			line, _ := e.Position()
+			faults = append(faults, fmt.Errorf("%w: %s:%d: unknown key %s", ErrInvalid, path, line, strings.Join(e.Key(), ".")))
+		}
+		return errors.Join(faults...)
+	}
+	var decode *toml.DecodeError
+	if errors.As(err, &decode) {
+		line, column := decode.Position()
+		what := strings.TrimPrefix(decode.Error(), "toml: ")
+		if key := strings.Join(decode.Key(), "."); key != "" {
+			what = key + ": " + what
+		}
+		return fmt.Errorf("%w: %s:%d:%d: %s", ErrInvalid, path, line, column, what)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrInvalid, path, err)
+}
+
+// Validate returns every fault, each with the key it is in, wrapping ErrInvalid.
+func (c Config) Validate() error {
+	var faults []error
+	fault := func(key, format string, args ...any) {
+		faults = append(faults, fmt.Errorf("%w: %s: %s", ErrInvalid, key, fmt.Sprintf(format, args...)))
+	}
+	if !slices.Contains(stores, c.Store) {
+		fault("store", "unknown store %q, want %s", c.Store, strings.Join(stores, " or "))
+	}
+	if c.ComposeFile == "" || strings.ContainsRune(c.ComposeFile, 0) {
+		fault("compose_file", "want a file")
+	}
+	if c.DockerHost != "" {
+		u, err := url.Parse(c.DockerHost)
+		if err != nil || !(u.Scheme == "unix" && filepath.IsAbs(u.Path) && u.Host == "" || u.Scheme == "tcp" && u.Host != "") {
+			fault("docker_host", "want unix:///PATH or tcp://HOST:PORT")
+		}
+	}
+	if _, ok := logLevels[c.LogLevel]; !ok {
+		fault("log_level", "unknown level %q, want debug, info, warn or error", c.LogLevel)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
+		if !variable.MatchString(name) {
+			fault("env", "%q is no name of a variable", name)
+		}
+		if strings.ContainsRune(c.Env[name], 0) {
+			fault("env."+name, "the value holds a NUL byte")
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Level is LogLevel as slog knows it; an invalid one is slog.LevelInfo.
+func (c Config) Level() slog.Level { return logLevels[c.LogLevel] }
+
+// Write puts c into the file at path, mode 0600, in place of what is there. A crash leaves the old file or the new one.
+func Write(path string, c Config) (err error) {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	text, err := toml.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("encode configuration: %w", err)
+	}
+	if err := writeAtomically(path, text); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	return nil
+}
+
+func writeAtomically(path string, text []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".config-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

@@ -1,0 +1,120 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"minibot/hint"
+)
+
+// ErrDaemonHolds says that a daemon holds the lock: ask it over its socket, which may need a moment to be there.
+var ErrDaemonHolds = errors.New("minibotd holds the lock")
+
+// How long a lock is waited for, and how often it is tried.
+const (
+	lockPatience = 10 * time.Second
+	lockInterval = 20 * time.Millisecond
+)
+
+// The kinds of holders, as they stand in the file before the pid.
+const (
+	holderDaemon  = "minibotd"
+	holderCommand = "command"
+)
+
+// AcquireLock takes the daemon's lock, which makes it the one daemon and the one owner of the store. It waits up to
+// 10 s for commands that hold it for an operation on the store. Another daemon's lock is an error at once; it names
+// the pid and wraps ErrDaemonHolds. The lock ends with release or with the process, whatever ends that.
+func AcquireLock(ctx context.Context, path string) (release func() error, err error) {
+	release, err = acquire(ctx, path, holderDaemon)
+	if errors.Is(err, ErrDaemonHolds) {
+		return nil, hint.Wrap(err, "stop it first, or look at it with `minibotd status`")
+	}
+	return release, err
+}
+
+// WithLock calls f while it holds the lock, as a command that opens the store itself must. It waits up to 10 s for
+// other commands. When a daemon holds the lock the error wraps ErrDaemonHolds, and f was not called.
+func WithLock(ctx context.Context, path string, f func() error) (err error) {
+	release, err := acquire(ctx, path, holderCommand)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	return f()
+}
+
+func acquire(ctx context.Context, path, holder string) (func() error, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	if err := waitForLock(ctx, f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if err := note(f, fmt.Sprintf("%s %d\n", holder, os.Getpid())); err != nil {
+		return nil, errors.Join(fmt.Errorf("write lock %s: %w", path, err), f.Close())
+	}
+	return func() error {
+		return errors.Join(note(f, ""), f.Close()) // closing lets the lock go; the file stays, or two could hold it
+	}, nil
+}
+
+// waitForLock tries until the lock is taken, a living daemon is found to hold it, or patience or ctx ends.
+func waitForLock(ctx context.Context, f *os.File) error {
+	bounded, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	tick := time.NewTicker(lockInterval)
+	defer tick.Stop()
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("take lock %s: %w", f.Name(), err)
+		}
+		kind, pid := readHolder(f)
+		if kind == holderDaemon {
+			return fmt.Errorf("%w: another minibotd is running (pid %d)", ErrDaemonHolds, pid)
+		}
+		select {
+		case <-tick.C:
+		case <-bounded.Done():
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			err := fmt.Errorf("lock %s: process %d held it for %v", f.Name(), pid, lockPatience)
+			return hint.Wrap(err, "wait until that command has ended, or end it")
+		}
+	}
+}
+
+// readHolder returns who wrote itself into the file, or "" and 0 when nobody did or the writer is gone: then the
+// holder has just taken the lock and not yet written.
+func readHolder(f *os.File) (kind string, pid int) {
+	b := make([]byte, 64)
+	n, _ := f.ReadAt(b, 0) // io.EOF at the least; what was read is checked
+	if _, err := fmt.Sscanf(strings.TrimSpace(string(b[:n])), "%s %d", &kind, &pid); err != nil || pid <= 0 {
+		return "", 0
+	}
+	if errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+		return "", 0
+	}
+	return kind, pid
+}
+
+// note replaces what the file holds.
+func note(f *os.File, s string) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := f.WriteAt([]byte(s), 0)
+	return err
+}
