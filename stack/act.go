@@ -1,0 +1,85 @@
+package stack
+
+import (
+	"context"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+)
+
+// Start starts a container; one that runs already is no error.
+func (e *Engine) Start(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err := e.docker.ContainerStart(ctx, id, container.StartOptions{})
+	return e.wrapNamed(ctx, err, "start", id)
+}
+
+// Restart stops a container, within its own stop_grace_period, and starts it; one that does not run is only started.
+func (e *Engine) Restart(ctx context.Context, id string) error {
+	ctx, cancel, err := e.withGrace(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	err = e.docker.ContainerRestart(ctx, id, container.StopOptions{})
+	return e.wrapNamed(ctx, err, "restart", id)
+}
+
+// Stop stops a container, within its own stop_grace_period; one that does not run is no error.
+func (e *Engine) Stop(ctx context.Context, id string) error {
+	ctx, cancel, err := e.withGrace(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	err = e.docker.ContainerStop(ctx, id, container.StopOptions{})
+	return e.wrapNamed(ctx, err, "stop", id)
+}
+
+// Remove removes a container that does not run. Its volumes stay.
+func (e *Engine) Remove(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err := e.docker.ContainerRemove(ctx, id, container.RemoveOptions{})
+	return e.wrapNamed(ctx, err, "remove", id)
+}
+
+// Signal sends a signal, such as SIGHUP, to a container's first process.
+func (e *Engine) Signal(ctx context.Context, id, signal string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return e.wrapNamed(ctx, e.docker.ContainerKill(ctx, id, signal), "send "+signal+" to", id)
+}
+
+// withGrace gives a call that stops a container the time that the container has for it.
+func (e *Engine) withGrace(ctx context.Context, id string) (context.Context, context.CancelFunc, error) {
+	grace := defaultStopGrace
+	short, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	info, err := e.docker.ContainerInspect(short, id)
+	if err != nil {
+		return nil, nil, wrapContainer(err, "inspect container %s", shortID(id))
+	}
+	if seconds := info.Config.StopTimeout; seconds != nil && *seconds >= 0 {
+		grace = time.Duration(*seconds) * time.Second
+	}
+	long, cancel := context.WithTimeout(ctx, grace+callTimeout)
+	return long, cancel, nil
+}
+
+// wrapNamed gives an error the container's name, which costs a call, but only when something failed.
+func (e *Engine) wrapNamed(ctx context.Context, err error, verb, id string) error {
+	if err == nil {
+		return nil
+	}
+	name := shortID(id)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if c, inspectErr := e.inspect(ctx, id); inspectErr == nil {
+		name = c.Name
+	}
+	return wrapContainer(err, "%s container %s", verb, name)
+}
+
+func shortID(id string) string { return id[:min(12, len(id))] }

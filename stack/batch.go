@@ -1,0 +1,73 @@
+package stack
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"path"
+	"time"
+
+	"minibot/secrets"
+)
+
+// batch is a tar archive of files on their way, and the arguments that make the keeper's program put them in place.
+type batch struct {
+	archive bytes.Buffer
+	writer  *tar.Writer
+	orders  []string // pairs of paths; see package keeper
+	err     error
+}
+
+func newBatch() *batch {
+	b := &batch{}
+	b.writer = tar.NewWriter(&b.archive)
+	return b
+}
+
+// stage adds a service's record and files. The record comes first: it is open, and so covers what follows.
+func (b *batch) stage(service string, r record, files []File, values map[secrets.Name]secrets.Value) {
+	stage := path.Join(service, stageDir)
+	b.write(&tar.Header{Typeflag: tar.TypeDir, Name: stage, Mode: 0o700}, nil)
+	b.record(service, r)
+	for _, f := range files {
+		value := values[f.Secret].Reveal()
+		b.write(&tar.Header{Name: path.Join(stage, f.Name), Mode: f.Mode, Uid: f.UID, Gid: f.GID}, value)
+		clear(value)
+		b.orders = append(b.orders, path.Join(keeperRoot, stage, f.Name), path.Join(keeperRoot, service, f.Name))
+	}
+	for _, name := range r.unwanted(files) {
+		b.orders = append(b.orders, path.Join(keeperRoot, service, name), "")
+	}
+}
+
+// record adds a service's record alone.
+func (b *batch) record(service string, r record) {
+	data, err := json.Marshal(r)
+	if b.err == nil {
+		b.err = err
+	}
+	b.write(&tar.Header{Name: path.Join(service, stageDir, recordFile), Mode: 0o400}, data)
+}
+
+func (b *batch) write(header *tar.Header, data []byte) {
+	header.Size, header.ModTime = int64(len(data)), time.Now()
+	if b.err == nil {
+		b.err = b.writer.WriteHeader(header)
+	}
+	if b.err == nil {
+		_, b.err = b.writer.Write(data)
+	}
+}
+
+func (b *batch) close() error {
+	if b.err != nil {
+		return b.err
+	}
+	return b.writer.Close()
+}
+
+// wipe overwrites the archive, which holds values.
+func (b *batch) wipe() {
+	all := b.archive.Bytes()
+	clear(all[:cap(all)])
+}

@@ -1,0 +1,210 @@
+package stack
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/compose/v5/pkg/api"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/image"
+
+	"minibot/hint"
+	"minibot/stack/keeper"
+)
+
+// Create makes what is missing and replaces what diverged from the project: networks, volumes, containers. It starts
+// nothing; a replaced container is stopped, within its stop_grace_period, and left created. Containers that did not
+// diverge keep running. report, which may be nil, hears what is done; service is "" for networks and volumes. An
+// image that is not on the engine is ErrImageMissing: nothing is pulled or built. Two calls never overlap.
+func (e *Engine) Create(ctx context.Context, p *Project, report func(service, message string)) error {
+	e.creating.Lock()
+	defer e.creating.Unlock()
+	grace := time.Duration(0)
+	for _, s := range p.Services {
+		grace += s.StopGrace
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*callTimeout+grace)
+	defer cancel()
+	program, err := keeper.Program(e.info.Arch)
+	if err != nil {
+		return fmt.Errorf("create project %s: %w", p.Name, err)
+	}
+	if err := e.ensureKeeperImage(ctx, program); err != nil {
+		return wrap(err, "make the keeper's image")
+	}
+	if err := e.checkImages(ctx, p); err != nil {
+		return err
+	}
+	if err := e.mend(ctx, p); err != nil {
+		return wrap(err, "mend an interrupted create of project %s", p.Name)
+	}
+	e.progress.begin(p, report)
+	defer e.progress.end()
+	err = e.compose.Create(ctx, p.forEngine(program, e.noswap), api.CreateOptions{Recreate: api.RecreateDiverged,
+		RecreateDependencies: api.RecreateDiverged, Inherit: true, RemoveOrphans: true, QuietPull: true, SkipProviders: true})
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(ctx.Err(), err)
+	}
+	return wrap(err, "create project %s", p.Name)
+}
+
+var divergedVolume = regexp.MustCompile(`^Volume "([^"]+)" exists`)
+
+// answer is what Compose hears when it asks: memory-backed volumes may be made anew, data may not be lost.
+func (g *progress) answer(question string, _ bool) (bool, error) {
+	m := divergedVolume.FindStringSubmatch(question)
+	if m == nil {
+		return false, fmt.Errorf("compose asks: %s", question)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if slices.Contains(g.memory, m[1]) {
+		return true, nil
+	}
+	return false, hint.Wrap(fmt.Errorf("volume %s was made from another definition than the compose file has now", m[1]),
+		"put the old definition back, or save its data and `docker volume rm %s`", m[1])
+}
+
+// checkImages makes sure that every image is there before anything is touched.
+func (e *Engine) checkImages(ctx context.Context, p *Project) error {
+	checked := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(p.Services)) {
+		reference := p.Services[name].Image
+		if checked[reference] {
+			continue
+		}
+		checked[reference] = true
+		_, err := e.docker.ImageInspect(ctx, reference)
+		if cerrdefs.IsNotFound(err) {
+			return hint.Wrap(fmt.Errorf("service %s: %w: %s", name, ErrImageMissing, reference), "`docker pull %s`, or `scripts/images`", reference)
+		}
+		if err != nil {
+			return wrap(err, "service %s: look for image %s", name, reference)
+		}
+	}
+	return nil
+}
+
+// ensureKeeperImage imports the keeper's image unless it is there: a second import would get another id, and so
+// replace the keeper.
+func (e *Engine) ensureKeeperImage(ctx context.Context, program []byte) error {
+	name := keeperImage(program)
+	if _, err := e.docker.ImageInspect(ctx, name); err == nil || !cerrdefs.IsNotFound(err) {
+		return err
+	}
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	if err := w.WriteHeader(&tar.Header{Name: "keeper", Mode: 0o555, Size: int64(len(program))}); err != nil {
+		return err
+	}
+	if _, err := w.Write(program); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	body, err := e.docker.ImageImport(ctx, image.ImportSource{Source: &archive, SourceName: "-"}, name,
+		image.ImportOptions{Changes: []string{`ENTRYPOINT ["/keeper"]`}, Platform: "linux/" + e.info.Arch})
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, body)
+	return errors.Join(err, body.Close())
+}
+
+var leftover = regexp.MustCompile(`^[0-9a-f]{12}_(.+)$`)
+
+// mend finishes a replacement that was interrupted: the new container is named OLDID_NAME until the old one is gone.
+// With the old one still there, the new one goes, and Create begins again; without it, the new one gets its name.
+func (e *Engine) mend(ctx context.Context, p *Project) error {
+	list, err := e.list(ctx, p)
+	if err != nil {
+		return err
+	}
+	names := map[string]bool{}
+	for _, c := range list {
+		names[c.Name] = true
+	}
+	for _, c := range list {
+		m := leftover.FindStringSubmatch(c.Name)
+		if m == nil || m[1] != p.container(c.Service) {
+			continue
+		}
+		if names[m[1]] {
+			err = e.docker.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true})
+		} else {
+			err = e.docker.ContainerRename(ctx, c.ID, m[1])
+			names[m[1]] = true
+		}
+		if err != nil && !cerrdefs.IsNotFound(err) {
+			return fmt.Errorf("container %s: %w", c.Name, err)
+		}
+	}
+	return nil
+}
+
+// progress hands Compose's events to whoever called Create.
+type progress struct {
+	mu       sync.Mutex
+	services map[string]string // by container name
+	memory   []string          // names of the memory-backed volumes
+	report   func(service, message string)
+	last     map[string]string
+}
+
+func (g *progress) begin(p *Project, report func(service, message string)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.report, g.last, g.services = report, map[string]string{}, map[string]string{p.container(KeeperService): KeeperService}
+	for name, s := range p.Services {
+		g.services[s.Container] = name
+	}
+	g.memory = nil
+	for _, key := range p.memoryVolumes() {
+		g.memory = append(g.memory, p.rewritten.Volumes[key].Name)
+	}
+}
+
+func (g *progress) end() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.report = nil
+}
+
+// Start is part of Compose's interface.
+func (g *progress) Start(context.Context, string) {}
+
+// Done is part of Compose's interface.
+func (g *progress) Done(string, bool) {}
+
+// On is part of Compose's interface.
+func (g *progress) On(events ...api.Resource) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.report == nil {
+		return
+	}
+	for _, event := range events {
+		kind, name, _ := strings.Cut(event.ID, " ")
+		if event.Text == "" || event.Status == api.Error || g.last[event.ID] == event.Text {
+			continue // an error is returned by Create
+		}
+		g.last[event.ID] = event.Text
+		if service := g.services[name]; service != "" {
+			g.report(service, strings.ToLower(event.Text))
+		} else if kind != "Image" {
+			g.report("", strings.ToLower(event.ID[:1])+event.ID[1:]+" "+strings.ToLower(event.Text))
+		}
+	}
+}

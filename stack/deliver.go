@@ -1,0 +1,287 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/docker/docker/api/types/container"
+
+	"minibot/hint"
+	"minibot/secrets"
+)
+
+// Delivery is what a Feed did.
+type Delivery struct {
+	Keeper     string                    // the keeper's instance that holds the files
+	Changed    []string                  // services that were given something else than before, sorted
+	Complete   []string                  // services whose files are all in place, sorted
+	Incomplete map[string][]secrets.Name // services left as they are, and the names without a value
+}
+
+// order is one service's delivery under way.
+type order struct {
+	service string
+	files   []File
+	record  record
+	before  string // the instance that ran before the files changed
+}
+
+// Feed makes sure that the keeper runs and that every service's files hold values. It brings what is missing or has
+// changed and takes away what a service no longer has. A service without all its values keeps what it has and is
+// listed as Incomplete. With nothing to do it asks the engine once, for the keeper. It changes no service's container;
+// see [Engine.Stale] for who has to take what. After an error nothing counts as fed until a later Feed succeeds.
+func (e *Engine) Feed(ctx context.Context, p *Project, values map[secrets.Name]secrets.Value) (Delivery, error) {
+	e.delivering.Lock()
+	defer e.delivering.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, 2*callTimeout)
+	defer cancel()
+	d, err := e.feed(ctx, p, values)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err != nil {
+		delete(e.fed, p.Name)
+		return Delivery{}, err
+	}
+	e.fed[p.Name] = d.Keeper
+	return d, nil
+}
+
+func (e *Engine) feed(ctx context.Context, p *Project, values map[secrets.Name]secrets.Value) (Delivery, error) {
+	keeper, err := e.runKeeper(ctx, p)
+	if err != nil {
+		return Delivery{}, err
+	}
+	d := Delivery{Keeper: keeper.Instance, Incomplete: map[string][]secrets.Name{}}
+	var orders []order
+	for _, name := range slices.Sorted(maps.Keys(p.Services)) {
+		files := p.Services[name].Files
+		missing := without(p.Services[name].Secrets, values)
+		if len(missing) > 0 {
+			d.Incomplete[name] = missing
+			continue
+		}
+		d.Complete = append(d.Complete, name)
+		if len(files) == 0 {
+			continue
+		}
+		old, err := e.recordOf(ctx, p, keeper, name)
+		if err != nil {
+			return d, err
+		}
+		if old.holds(files, values) {
+			continue
+		}
+		r, err := newRecord(old, files, values)
+		if err != nil {
+			return d, err
+		}
+		orders = append(orders, order{service: name, files: files, record: r})
+		d.Changed = append(d.Changed, name)
+	}
+	if len(orders) == 0 {
+		return d, nil
+	}
+	return d, e.deliver(ctx, p, keeper, orders, values)
+}
+
+func without(names []secrets.Name, values map[secrets.Name]secrets.Value) []secrets.Name {
+	var missing []secrets.Name
+	for _, name := range names {
+		if values[name].IsZero() {
+			missing = append(missing, name)
+		}
+	}
+	return missing
+}
+
+// runKeeper starts the keeper unless it runs.
+func (e *Engine) runKeeper(ctx context.Context, p *Project) (Container, error) {
+	c, err := e.Container(ctx, p, KeeperService)
+	if err != nil || c.Running {
+		return c, err
+	}
+	if err := e.Start(ctx, c.ID); err != nil {
+		return c, err
+	}
+	if c, err = e.Container(ctx, p, KeeperService); err == nil && !c.Running {
+		err = hint.Wrap(fmt.Errorf("container %s: it ended at once, with exit code %d", c.Name, c.ExitCode), "see `docker inspect %s`", c.Name)
+	}
+	return c, err
+}
+
+// deliver brings the orders' files into place. Killed at any point, it leaves a record that says so.
+func (e *Engine) deliver(ctx context.Context, p *Project, keeper Container, orders []order, values map[secrets.Name]secrets.Value) error {
+	for i := range orders {
+		e.forgetRecord(p, orders[i].service)
+		instance, err := e.runningInstance(ctx, p, orders[i].service)
+		if err != nil {
+			return err
+		}
+		orders[i].before = instance
+	}
+	files := newBatch()
+	for _, o := range orders {
+		files.stage(o.service, o.record, o.files, values)
+	}
+	defer files.wipe()
+	if err := e.send(ctx, keeper, files); err != nil {
+		return err
+	}
+	result, err := e.Exec(ctx, keeper.ID, Exec{Cmd: append([]string{"/keeper"}, files.orders...)})
+	if err != nil {
+		return fmt.Errorf("deliver: %w", err)
+	}
+	if result.ExitCode != 0 {
+		return hint.Wrap(fmt.Errorf("deliver: the keeper's program ended with %d", result.ExitCode), "see `docker ps -a`: is container %s well?", keeper.Name)
+	}
+	return e.conclude(ctx, p, keeper, orders)
+}
+
+// conclude closes the records. An instance that ran before is stale, and so is one that appeared meanwhile: it may
+// have read either.
+func (e *Engine) conclude(ctx context.Context, p *Project, keeper Container, orders []order) error {
+	done := newBatch()
+	for i, o := range orders {
+		stale, err := e.runningInstance(ctx, p, o.service)
+		if err != nil {
+			return err
+		}
+		orders[i].record = o.record.closed(o.files, stale)
+		orders[i].record.keeper = keeper.Instance
+		done.record(o.service, orders[i].record)
+	}
+	if err := e.send(ctx, keeper, done); err != nil {
+		return err
+	}
+	now, err := e.Container(ctx, p, KeeperService)
+	if err != nil {
+		return err
+	}
+	if now.Instance != keeper.Instance || !now.Running { // a copy into a stopping container reports success
+		return fmt.Errorf("container %s: it was restarted during the delivery", now.Name)
+	}
+	for _, o := range orders {
+		e.learn(place{p.Name, o.service}, o.record)
+	}
+	return nil
+}
+
+func (e *Engine) send(ctx context.Context, keeper Container, b *batch) error {
+	if err := b.close(); err != nil {
+		return fmt.Errorf("deliver: %w", err)
+	}
+	err := e.docker.CopyToContainer(ctx, keeper.ID, keeperRoot, &b.archive, container.CopyToContainerOptions{})
+	return wrapContainer(err, "deliver: copy into container %s", keeper.Name)
+}
+
+// runningInstance is the instance of a service's container that runs, or "".
+func (e *Engine) runningInstance(ctx context.Context, p *Project, service string) (string, error) {
+	c, err := e.Container(ctx, p, service)
+	if errors.Is(err, ErrNoContainer) {
+		return "", nil
+	}
+	if err != nil || !c.Running {
+		return "", err
+	}
+	return c.Instance, nil
+}
+
+// Stale returns the services whose running instance, in seen, has not taken what was last delivered. Services with
+// on_change none are never among them. Without a running keeper nothing can be told, and nothing is stale: feed first.
+func (e *Engine) Stale(ctx context.Context, p *Project, seen map[string]Container) (map[string]bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	stale := map[string]bool{}
+	keeper := seen[KeeperService]
+	if !keeper.Running {
+		return stale, nil
+	}
+	for name, service := range p.Services {
+		if len(service.Files) == 0 || service.OnChange == "none" || !seen[name].Running {
+			continue
+		}
+		r, err := e.recordOf(ctx, p, keeper, name)
+		if err != nil {
+			return nil, err
+		}
+		if r.staleFor(seen[name]) {
+			stale[name] = true
+		}
+	}
+	return stale, nil
+}
+
+// MarkTaken notes that the running instance of a service has taken what was delivered, by a signal or a command.
+func (e *Engine) MarkTaken(ctx context.Context, p *Project, service string) error {
+	e.delivering.Lock()
+	defer e.delivering.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	keeper, err := e.Container(ctx, p, KeeperService)
+	if err != nil {
+		return err
+	}
+	if !keeper.Running {
+		return fmt.Errorf("container %s does not run", keeper.Name)
+	}
+	r, err := e.recordOf(ctx, p, keeper, service)
+	if err != nil {
+		return err
+	}
+	if r.Open || r.Stale == "" {
+		return nil
+	}
+	r.Stale = ""
+	b := newBatch()
+	b.record(service, r)
+	e.forgetRecord(p, service)
+	if err := e.send(ctx, keeper, b); err != nil {
+		return err
+	}
+	e.learn(place{p.Name, service}, r)
+	return nil
+}
+
+// Fed reports whether, by what is known, the keeper in seen runs and holds what the last Feed delivered. It makes no
+// call. After another project or other values, call Feed again, whatever Fed says.
+func (e *Engine) Fed(seen map[string]Container) bool {
+	keeper := seen[KeeperService]
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, instance := range e.fed {
+		if keeper.Running && instance == keeper.Instance {
+			return true
+		}
+	}
+	return false
+}
+
+// Withdraw takes the keeper and its volume away, and so every delivered file: the volumes of services vanish with
+// their last holder. A service with secrets that still runs is ErrStillRunning.
+func (e *Engine) Withdraw(ctx context.Context, p *Project) error {
+	e.delivering.Lock()
+	defer e.delivering.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	seen, err := e.Containers(ctx, p)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(seen)) {
+		if len(p.Services[name].Files) > 0 && seen[name].Running {
+			return hint.Wrap(fmt.Errorf("service %s: %w", name, ErrStillRunning), "stop it first")
+		}
+	}
+	e.forget(p)
+	if keeper, there := seen[KeeperService]; there {
+		err := e.docker.ContainerRemove(ctx, keeper.ID, container.RemoveOptions{Force: true})
+		if err = wrapContainer(err, "remove container %s", keeper.Name); err != nil && !errors.Is(err, ErrNoContainer) {
+			return err
+		}
+	}
+	volume := p.rewritten.Volumes[recordVolume].Name
+	return wrap(e.docker.VolumeRemove(ctx, volume, true), "remove volume %s", volume)
+}

@@ -1,0 +1,87 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"regexp"
+	"syscall"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/client"
+	moby "github.com/moby/moby/client"
+
+	"minibot/hint"
+)
+
+// Errors that callers branch on with errors.Is.
+var (
+	// ErrEngineUnreachable: no engine answers, or the connection to it was lost.
+	ErrEngineUnreachable = errors.New("the container engine does not answer")
+	// ErrNoContainer: the container does not exist (any more). List and create; do not retry.
+	ErrNoContainer = errors.New("no such container")
+	// ErrImageMissing: an image is not on the engine.
+	ErrImageMissing = errors.New("image is not on the engine")
+	// ErrStillRunning: a container runs that must not.
+	ErrStillRunning = errors.New("still running")
+)
+
+// IsUnreachable reports whether err means that the engine is away, so that dialling again is what helps.
+func IsUnreachable(err error) bool { return errors.Is(err, ErrEngineUnreachable) }
+
+// lost reports whether err comes from a connection that could not be made or broke.
+func lost(err error) bool {
+	var operation *net.OpError
+	return client.IsErrConnectionFailed(err) || moby.IsErrConnectionFailed(err) || errors.As(err, &operation) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNREFUSED)
+}
+
+// wrap gives an engine's error its context: what was being done to what.
+func wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	what := fmt.Sprintf(format, args...)
+	switch {
+	case errors.Is(err, ErrEngineUnreachable), errors.Is(err, ErrNoContainer):
+		return fmt.Errorf("%s: %w", what, err)
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("%s: %w", what, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return hint.Wrap(fmt.Errorf("%s: the engine took too long: %w", what, err), "see whether `docker ps` answers; restart the engine when it does not")
+	case lost(err):
+		return hint.Wrap(fmt.Errorf("%s: %w: %w", what, ErrEngineUnreachable, err), "%s", engineHint)
+	}
+	return portHint(fmt.Errorf("%s: %w", what, err))
+}
+
+// wrapContainer is wrap, and marks a container that is not there.
+func wrapContainer(err error, format string, args ...any) error {
+	if err != nil && cerrdefs.IsNotFound(err) {
+		err = ErrNoContainer
+	}
+	return wrap(err, format, args...)
+}
+
+var portTaken = regexp.MustCompile(`:(\d+)(?: failed)?: (?:port is already allocated|(?:bind|listen): address already in use)`)
+
+// portHint says who might hold a port that could not be bound.
+func portHint(err error) error {
+	m := portTaken.FindStringSubmatch(err.Error())
+	if m == nil {
+		return err
+	}
+	return hint.Wrap(&PortError{Port: m[1], err: err}, "see who holds it: `docker ps --filter publish=%s`, or `lsof -nP -iTCP:%s`", m[1], m[1])
+}
+
+// PortError says that a published port is held by someone else.
+type PortError struct {
+	Port string
+	err  error
+}
+
+func (e *PortError) Error() string { return fmt.Sprintf("port %s is in use: %s", e.Port, e.err) }
+func (e *PortError) Unwrap() error { return e.err }

@@ -1,0 +1,41 @@
+#include "textflag.h"
+
+// The keeper program for linux/arm64. See ../keeper.go for what it does.
+TEXT ·keeper(SB),NOSPLIT|NOFRAME,$0
+	MOVD (RSP), R19        // argc
+	ADD $16, RSP, R20      // &argv[1]
+	SUBS $1, R19, R19
+	BEQ idle
+next:
+	LDP.P 16(R20), (R1, R3)
+	MOVD $-100, R0         // AT_FDCWD
+	MOVBU (R3), R4
+	CBZ R4, remove
+	MOVD R0, R2
+	MOVD $38, R8           // renameat(AT_FDCWD, R1, AT_FDCWD, R3)
+	SVC
+	B check
+remove:
+	MOVD ZR, R2
+	MOVD $35, R8           // unlinkat(AT_FDCWD, R1, 0)
+	SVC
+	CMN $2, R0             // -ENOENT: gone already
+	BEQ more
+check:
+	CBNZ R0, done
+more:
+	SUBS $2, R19, R19
+	BHI next
+	MOVD ZR, R0
+done:
+	NEG R0, R0
+	MOVD $93, R8           // exit(errno)
+	SVC
+idle:
+	MOVD ZR, R0
+	MOVD ZR, R1
+	MOVD ZR, R2
+	MOVD ZR, R3
+	MOVD $73, R8           // ppoll(NULL, 0, NULL, NULL)
+	SVC
+	B idle

@@ -1,0 +1,73 @@
+// Package keeper owns the program of the container that holds the secrets' volumes: a static executable of under 300
+// bytes for linux/amd64 and linux/arm64, assembled from asm/ and embedded here.
+//
+// Without arguments it sleeps for ever: the container's first process. Arguments are pairs of paths; it renames each
+// first to each second, and removes the first where the second is empty (one that is gone already is no failure). It
+// stops at the first failure and exits with its errno. It has no runtime, no libc and no signal handlers, so that its
+// container's stop signal is SIGKILL. It reads no file: values never pass through it.
+package keeper
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+)
+
+type build struct {
+	machine elf.Machine
+	code    string // hexadecimal; the package's test assembles asm/ and compares
+}
+
+var builds = map[string]build{
+	"amd64": {elf.EM_X86_64, "" +
+		"5b58ffcb7432" + // argc, argv[0]; none left: idle
+		"5f5e803e007409" + // a pair; is the second empty?
+		"b8520000000f05eb0c" + // rename
+		"b8570000000f0583f8fe7404" + // unlink; ENOENT is fine
+		"85c0750783eb0277db31c0" + // failed: done; next pair
+		"f7d889c7b83c0000000f05" + // done: exit(errno)
+		"b8220000000f05ebf7"}, // idle: pause
+	"arm64": {elf.EM_AARCH64, "" +
+		"f30340f9f4430091730600f1a0020054" + // argc, &argv[1]; none: idle
+		"810ec1a8600c809264004039a40000b4" + // a pair; is the second empty?
+		"e20300aac80480d2010000d406000014" + // renameat
+		"e2031faa680480d2010000d41f0800b140000054" + // unlinkat; ENOENT is fine
+		"800000b5730a00f128feff54e0031faa" + // failed: done; next pair
+		"e00300cba80b80d2010000d4" + // done: exit(errno)
+		"e0031faae1031faae2031faae3031faa280980d2010000d4faffff17"}, // idle: ppoll
+}
+
+// Program returns the executable for a Go architecture name, or an error for one that there is none for.
+func Program(arch string) ([]byte, error) {
+	b, ok := builds[arch]
+	if !ok {
+		return nil, fmt.Errorf("no keeper program for architecture %q", arch)
+	}
+	code, err := hex.DecodeString(b.code)
+	if err != nil {
+		return nil, fmt.Errorf("keeper program for %s: %w", arch, err)
+	}
+	return wrap(b.machine, code)
+}
+
+// wrap puts code into the smallest static executable: one header, one segment.
+func wrap(machine elf.Machine, code []byte) ([]byte, error) {
+	const base, headers = 0x400000, 64 + 56
+	size := uint64(headers + len(code))
+	var out bytes.Buffer
+	header := elf.Header64{
+		Ident: [16]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
+		Type:  uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT),
+		Entry: base + headers, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1,
+	}
+	segment := elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: uint32(elf.PF_R | elf.PF_X), Vaddr: base, Paddr: base,
+		Filesz: size, Memsz: size, Align: 0x10000}
+	for _, part := range []any{header, segment, code} {
+		if err := binary.Write(&out, binary.LittleEndian, part); err != nil {
+			return nil, err
+		}
+	}
+	return out.Bytes(), nil
+}

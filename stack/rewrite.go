@@ -1,0 +1,242 @@
+package stack
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/docker/compose/v5/pkg/api"
+
+	"minibot/secrets"
+)
+
+// fault is an error about one node of the compose file; locate finds its line.
+type fault struct {
+	path []string
+	err  error
+	hint string
+}
+
+func (f *fault) Error() string { return strings.Join(f.path, ".") + ": " + f.err.Error() }
+func (f *fault) Unwrap() error { return f.err }
+
+func faultf(path []string, format string, args ...any) *fault {
+	return &fault{path: path, err: fmt.Errorf(format, args...)}
+}
+
+// rewrite takes the secrets out of the project and puts the volumes and the keeper in, so that nothing of them passes
+// through Compose and the engine starts nothing by itself.
+func (p *Project) rewrite() error {
+	if _, there := p.rewritten.Extensions[extensionKey]; there {
+		return faultf([]string{extensionKey}, "belongs below a service or a secret")
+	}
+	names, err := p.readSecrets()
+	if err != nil {
+		return err
+	}
+	if p.rewritten.Volumes == nil {
+		p.rewritten.Volumes = types.Volumes{}
+	}
+	for key := range p.rewritten.Volumes {
+		if key == recordVolume || strings.HasPrefix(key, volumePrefix) {
+			return faultf([]string{"volumes", key}, "this name is reserved for the secrets' own volumes")
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.rewritten.Services)) {
+		service := p.rewritten.Services[name]
+		if err := checkService(name, service); err != nil {
+			return err
+		}
+		view, err := p.view(name, service, names)
+		if err != nil {
+			return err
+		}
+		p.Services[name] = view
+		p.rewritten.Services[name] = withoutSecrets(service)
+	}
+	p.noteUsers()
+	p.addKeeper()
+	p.rewritten.Secrets = nil
+	p.label()
+	return nil
+}
+
+// view is what the rest of the program needs to know about a service.
+func (p *Project) view(name string, service types.ServiceConfig, names map[string]secrets.Name) (Service, error) {
+	at := []string{"services", name}
+	extension, err := readServiceExtension(at, service.Extensions)
+	if err != nil {
+		return Service{}, err
+	}
+	view := Service{Name: name, Container: service.ContainerName, Image: api.GetImageNameOrDefault(service, p.Name),
+		OnChange: extension.OnChange, Signal: extension.Signal, Exec: extension.Exec, Heal: extension.Heal,
+		Healthcheck: hasHealthcheck(service.HealthCheck), StopGrace: defaultStopGrace}
+	if view.Container == "" {
+		view.Container = p.Name + api.Separator + name + api.Separator + "1"
+	}
+	if service.StopGracePeriod != nil {
+		view.StopGrace = time.Duration(*service.StopGracePeriod)
+	}
+	for _, on := range slices.Sorted(maps.Keys(service.DependsOn)) {
+		d := service.DependsOn[on]
+		view.DependsOn = append(view.DependsOn, Dependency{Service: on, Condition: d.Condition, Required: d.Required, Restart: d.Restart})
+	}
+	view.Files, err = secretFiles(append(at, "secrets"), service.Secrets, names)
+	if err != nil {
+		return Service{}, err
+	}
+	for _, f := range view.Files {
+		view.Secrets = append(view.Secrets, f.Secret)
+	}
+	slices.Sort(view.Secrets)
+	view.Secrets = slices.Compact(view.Secrets)
+	return view, checkMounts(at, service, len(view.Files) > 0)
+}
+
+func hasHealthcheck(h *types.HealthCheckConfig) bool {
+	return h != nil && !h.Disable && len(h.Test) > 0 && h.Test[0] != "NONE"
+}
+
+func checkService(name string, service types.ServiceConfig) error {
+	at := []string{"services", name}
+	switch {
+	case name == KeeperService:
+		return &fault{path: at, err: errors.New("this name is reserved for the container that holds the secrets"), hint: "give the service another name"}
+	case len(service.PreStart) > 0:
+		return faultf(append(at, "pre_start"), "lifecycle hooks are not supported")
+	case len(service.PostStart) > 0:
+		return faultf(append(at, "post_start"), "lifecycle hooks are not supported")
+	case len(service.PreStop) > 0:
+		return faultf(append(at, "pre_stop"), "lifecycle hooks are not supported")
+	case service.Provider != nil:
+		return faultf(append(at, "provider"), "provider services are not supported")
+	case service.Scale != nil && *service.Scale != 1:
+		return faultf(append(at, "scale"), "a service runs exactly one container, not %d", *service.Scale)
+	case service.Deploy != nil && service.Deploy.Replicas != nil && *service.Deploy.Replicas != 1:
+		return faultf(append(at, "deploy", "replicas"), "a service runs exactly one container, not %d", *service.Deploy.Replicas)
+	}
+	return nil
+}
+
+// checkMounts refuses what would lie over or under the secrets of a service.
+func checkMounts(at []string, service types.ServiceConfig, hasFiles bool) error {
+	if !hasFiles {
+		return nil
+	}
+	inside := func(target string) bool {
+		target = path.Clean(target)
+		return target == secretsDir || strings.HasPrefix(target, secretsDir+"/")
+	}
+	for _, v := range service.Volumes {
+		if inside(v.Target) {
+			return faultf(append(at, "volumes"), "a mount at %s collides with the service's secrets", v.Target)
+		}
+	}
+	for _, t := range service.Tmpfs {
+		if target, _, _ := strings.Cut(t, ":"); inside(target) {
+			return faultf(append(at, "tmpfs"), "a mount at %s collides with the service's secrets", target)
+		}
+	}
+	for _, c := range service.Configs {
+		if inside(c.Target) {
+			return faultf(append(at, "configs"), "a config at %s collides with the service's secrets", c.Target)
+		}
+	}
+	return nil
+}
+
+func secretFiles(at []string, references []types.ServiceSecretConfig, names map[string]secrets.Name) ([]File, error) {
+	var files []File
+	for i, reference := range references {
+		file, err := secretFile(reference, names)
+		if err == nil && slices.ContainsFunc(files, func(f File) bool { return f.Name == file.Name }) {
+			err = fmt.Errorf("two secrets have the file name %q", file.Name)
+		}
+		if err != nil {
+			return nil, &fault{path: append(slices.Clone(at), strconv.Itoa(i)), err: err}
+		}
+		files = append(files, file)
+	}
+	slices.SortFunc(files, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
+	return files, nil
+}
+
+func secretFile(reference types.ServiceSecretConfig, names map[string]secrets.Name) (File, error) {
+	file := File{Secret: names[reference.Source], Name: strings.TrimPrefix(reference.Target, secretsDir+"/"), Mode: 0o444}
+	if file.Name == "" {
+		file.Name = reference.Source
+	}
+	if strings.ContainsAny(file.Name, "/\x00") || strings.HasPrefix(file.Name, ".") {
+		return File{}, fmt.Errorf("target %q is not a plain file name in %s", reference.Target, secretsDir)
+	}
+	var errs [2]error
+	file.UID, errs[0] = number("uid", reference.UID)
+	file.GID, errs[1] = number("gid", reference.GID)
+	if reference.Mode != nil {
+		file.Mode = int64(*reference.Mode)
+	}
+	if file.Mode&^0o777 != 0 {
+		return File{}, fmt.Errorf("mode %#o has more than permission bits", file.Mode)
+	}
+	return file, errors.Join(errs[:]...)
+}
+
+func number(what, s string) (int, error) {
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return 0, fmt.Errorf("%s %q is not a number", what, s)
+	}
+	return int(n), nil
+}
+
+// withoutSecrets is the service as Compose gets to see it.
+func withoutSecrets(service types.ServiceConfig) types.ServiceConfig {
+	if len(service.Secrets) > 0 {
+		service.Secrets = nil
+		service.Volumes = append(service.Volumes, memoryMount(volumePrefix+service.Name, secretsDir, true))
+	}
+	service.Restart = types.RestartPolicyNo // any other lets the engine start it unfed after its own restart
+	if service.Deploy != nil {
+		service.Deploy.RestartPolicy = nil
+	}
+	service.PullPolicy = types.PullPolicyNever
+	return service
+}
+
+// noteUsers fills in who uses each secret.
+func (p *Project) noteUsers() {
+	for _, name := range slices.Sorted(maps.Keys(p.Services)) {
+		for _, secret := range p.Services[name].Secrets {
+			i := slices.IndexFunc(p.Requirements, func(r secrets.Requirement) bool { return r.Name == secret })
+			p.Requirements[i].UsedBy = append(p.Requirements[i].UsedBy, name)
+		}
+	}
+}
+
+func (p *Project) label() {
+	for name, service := range p.rewritten.Services {
+		service.CustomLabels = types.Labels{
+			api.ProjectLabel: p.Name, api.ServiceLabel: name, api.VersionLabel: api.ComposeVersion, api.OneoffLabel: "False",
+			api.WorkingDirLabel: p.rewritten.WorkingDir, api.ConfigFilesLabel: strings.Join(p.rewritten.ComposeFiles, ","),
+		}
+		p.rewritten.Services[name] = service
+	}
+}
+
+// container is the name of a service's container, the keeper's included.
+func (p *Project) container(service string) string {
+	if service == KeeperService {
+		return p.Name + api.Separator + KeeperService + api.Separator + "1"
+	}
+	return p.Services[service].Container
+}

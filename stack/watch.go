@@ -1,0 +1,83 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/docker/compose/v5/pkg/api"
+	"github.com/docker/docker/api/types/events"
+	"github.com/docker/docker/api/types/filters"
+)
+
+// Event is a change of a container, as the engine tells it. Events are hints: the engine may drop some, and repeats none.
+type Event struct {
+	Service   string
+	Container string // its id
+	Action    string // create, start, die, destroy, oom, pause, unpause, rename, "health_status: healthy", …
+	ExitCode  int    // with die
+	Time      time.Time
+}
+
+// watched are the actions that change what is to be done. The healthchecks' own exec events are not among them.
+var watched = []events.Action{events.ActionCreate, events.ActionStart, events.ActionDie, events.ActionDestroy, events.ActionRename,
+	events.ActionHealthStatus, events.ActionPause, events.ActionUnPause, events.ActionOOM}
+
+// Watch subscribes to the events of the project's containers, filtered by the engine, calls ready once the
+// subscription stands, then on for each event, one at a time, and returns when the stream or ctx ends. It always
+// returns an error; ErrEngineUnreachable when the engine went away. List everything after ready.
+func (e *Engine) Watch(ctx context.Context, p *Project, ready func(), on func(Event)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	filter := filters.NewArgs(filters.Arg("type", string(events.ContainerEventType)), filters.Arg("label", api.ProjectLabel+"="+p.Name))
+	for _, action := range watched {
+		filter.Add("event", string(action))
+	}
+	messages, errs := e.docker.Events(ctx, events.ListOptions{Filters: filter})
+	select {
+	case err := <-errs:
+		return streamEnd(ctx, err)
+	default:
+		ready()
+	}
+	for {
+		select {
+		case m := <-messages:
+			on(event(m))
+		case err := <-errs:
+			for { // what arrived before the end still counts
+				select {
+				case m := <-messages:
+					on(event(m))
+					continue
+				default:
+				}
+				return streamEnd(ctx, err)
+			}
+		}
+	}
+}
+
+func streamEnd(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err == nil {
+		err = errors.New("the stream of events ended")
+	}
+	return wrap(err, "watch the engine")
+}
+
+func event(m events.Message) Event {
+	e := Event{Service: m.Actor.Attributes[api.ServiceLabel], Container: m.Actor.ID, Action: string(m.Action), Time: time.Unix(0, m.TimeNano)}
+	if m.Action == events.ActionDie {
+		code, err := strconv.Atoi(strings.TrimSpace(m.Actor.Attributes["exitCode"]))
+		if err != nil {
+			code = -1
+		}
+		e.ExitCode = code
+	}
+	return e
+}
