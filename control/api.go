@@ -51,14 +51,11 @@ func (a *api) routes(life context.Context, stopping <-chan struct{}) http.Handle
 	return a.guard(mux)
 }
 
-// guard does for every request what no handler may forget: count it, compare versions, set deadlines, catch panics.
+// guard does for every request what no handler may forget: count it, compare versions, catch panics.
 func (a *api) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		introduce(w.Header(), Wire, program())
 		w.Header().Set("Cache-Control", "no-store")
-		// The answer before set a deadline; this one has none until it is there: a backend may take its time, and
-		// streams last. In-memory writers know no deadlines, and need none.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 		if !a.running.enter() {
 			a.answer(w, nil, ErrStopping)
 			return
@@ -133,7 +130,7 @@ func (a *api) fail(w http.ResponseWriter, status int, e *Error) {
 }
 
 func (a *api) write(w http.ResponseWriter, body []byte) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // as in guard
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // in-memory writers know none
 	if _, err := w.Write(body); err != nil {
 		a.log.Debug("the caller left before its answer", "err", err)
 	}
@@ -213,7 +210,7 @@ func (a *api) stream(life context.Context, w http.ResponseWriter, r *http.Reques
 		}
 		for _, p := range lines {
 			if p.Done { // nothing is left to wait for but the reader
-				_ = out.rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // as in guard
+				_ = out.rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // in-memory writers know none
 			}
 			if err := out.send(p); err != nil {
 				a.log.Debug("the caller left; the operation goes on", "operation", name, "err", err)
