@@ -51,12 +51,11 @@ func (a *api) routes(life context.Context, stopping <-chan struct{}) http.Handle
 	return a.guard(mux)
 }
 
-// guard does for every request what no handler may forget: count it, compare versions, set deadlines, catch panics.
+// guard does for every request what no handler may forget: count it, compare versions, catch panics.
 func (a *api) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		introduce(w.Header(), Wire, program())
 		w.Header().Set("Cache-Control", "no-store")
-		setDeadlines(w, r)
 		if !a.running.enter() {
 			a.answer(w, nil, ErrStopping)
 			return
@@ -81,16 +80,6 @@ func (a *api) guard(next http.Handler) http.Handler {
 			a.answer(w, nil, err)
 		}
 	})
-}
-
-// setDeadlines ends those of the request before and, unless a body is to come, that of reading: a backend may take
-// its time, and streams last. Answers set their own. In-memory writers know no deadlines, and need none.
-func setDeadlines(w http.ResponseWriter, r *http.Request) {
-	rc := http.NewResponseController(w)
-	_ = rc.SetWriteDeadline(time.Time{})
-	if r.Method != http.MethodPost {
-		_ = rc.SetReadDeadline(time.Time{})
-	}
 }
 
 // protect calls f and makes a panic of it an error. What was panicked with may hold anything, so only its type is
@@ -141,7 +130,7 @@ func (a *api) fail(w http.ResponseWriter, status int, e *Error) {
 }
 
 func (a *api) write(w http.ResponseWriter, body []byte) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // as in setDeadlines
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // in-memory writers know none
 	if _, err := w.Write(body); err != nil {
 		a.log.Debug("the caller left before its answer", "err", err)
 	}
@@ -221,7 +210,7 @@ func (a *api) stream(life context.Context, w http.ResponseWriter, r *http.Reques
 		}
 		for _, p := range lines {
 			if p.Done { // nothing is left to wait for but the reader
-				_ = out.rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // as in setDeadlines
+				_ = out.rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // in-memory writers know none
 			}
 			if err := out.send(p); err != nil {
 				a.log.Debug("the caller left; the operation goes on", "operation", name, "err", err)

@@ -197,6 +197,26 @@ func TestSlowBackendIsNoTimeout(t *testing.T) {
 		if err := c.Operate(t.Context(), Operation{Verb: VerbReload}, nil); err != nil {
 			t.Error(err)
 		}
+		// The deadline of a first answer is none of the second one on the same connection.
+		conn := request(t, p, "GET /v1/secrets HTTP/1.1\r\nHost: x\r\nMinibot-Wire: 1\r\n\r\n")
+		answers := bufio.NewReader(conn)
+		for i := range 2 {
+			resp, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body, err := io.ReadAll(resp.Body); err != nil || i == 1 && !strings.Contains(string(body), "done") {
+				t.Errorf("%s, %v", body, err)
+			}
+			if i == 0 {
+				if _, err := io.WriteString(conn, postHead+"Content-Length: 17\r\n\r\n{\"verb\":\"reload\"}"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
 		stop()
 	})
 }

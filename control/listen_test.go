@@ -133,6 +133,13 @@ func TestOtherUserIsRefused(t *testing.T) {
 			t.Errorf("log lacks %s: %s", want, log)
 		}
 	})
+	t.Run("daemon", func(t *testing.T) {
+		c, _ := serve(t, &Server{Backend: f})
+		c.peer = func(net.Conn) (peer, error) { return peer{uid: os.Geteuid() + 1}, nil }
+		if _, err := c.Reveal(t.Context(), "A"); !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "runs as uid") {
+			t.Errorf("%v", err)
+		}
+	})
 	if os.Geteuid() != 0 {
 		return // only root can run a program as another user
 	}
@@ -140,9 +147,13 @@ func TestOtherUserIsRefused(t *testing.T) {
 		c, _ := serve(t, &Server{Backend: f, Logger: textLogger(log)})
 		dir := filepath.Dir(c.Socket)
 		program := filepath.Join(dir, "dial")
-		self, err := os.ReadFile("/proc/self/exe")
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		binary, err := os.ReadFile(self) // copied: the other user cannot enter the folder it lies in
 		if err == nil {
-			err = os.WriteFile(program, self, 0o755)
+			err = os.WriteFile(program, binary, 0o755)
 		}
 		err = errors.Join(err, os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o755), os.Chmod(c.Socket, 0o666))
 		if err != nil {
