@@ -18,6 +18,8 @@ var (
 	ErrNotFound    = errors.New("not found")
 	ErrLocked      = errors.New("store is locked")
 	ErrDenied      = errors.New("access to the store was denied")
+	ErrNoStore     = errors.New("there is no store yet")
+	ErrDamaged     = errors.New("store is damaged")
 	ErrInvalidName = errors.New("invalid secret name")
 	ErrEmptyValue  = errors.New("the value is empty")
 	ErrNUL         = errors.New("the value holds a NUL byte, which no environment and no database password can carry")
@@ -49,7 +51,20 @@ func (s Slot) String() string {
 	return fmt.Sprintf("Slot(%d)", uint8(s))
 }
 
-// Item is a value and when it was written.
+// Check tells whether name and slot can be an address in a store: every store calls it first, because an empty or
+// malformed name may mean "any" to what lies beneath. It returns an error that wraps [ErrInvalidName], or one that
+// names the slot.
+func Check(name Name, slot Slot) error {
+	if _, err := ParseName(string(name)); err != nil {
+		return err
+	}
+	if int(slot) >= len(Slots) {
+		return fmt.Errorf("no such slot: %v", slot)
+	}
+	return nil
+}
+
+// Item is a value and when it was written to its slot. Times are in UTC; a store may keep whole seconds only.
 type Item struct {
 	Value   Value
 	Changed time.Time

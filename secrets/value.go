@@ -14,7 +14,11 @@ const redacted = "[redacted]"
 
 // Value is a secret's plaintext. However it is printed, logged or encoded, it shows as "[redacted]"; [Value.Reveal]
 // alone gives the bytes. The zero Value is "no value". A Value may be copied and used concurrently.
-type Value struct{ plain []byte }
+type Value struct {
+	_ [0]func() // not comparable: == would say nothing about the contents; use Equal
+
+	plain sealed[[]byte]
+}
 
 // NewValue takes a copy of plain. It refuses what some store, file or environment could not carry: an empty value
 // ([ErrEmptyValue]), one with a NUL byte ([ErrNUL]), and one beyond [MaxValueSize] ([ErrTooLarge]).
@@ -27,20 +31,26 @@ func NewValue(plain []byte) (Value, error) {
 	case len(plain) > MaxValueSize:
 		return Value{}, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(plain), MaxValueSize)
 	}
-	return Value{slices.Clone(plain)}, nil
+	return newValue(slices.Clone(plain)), nil
 }
 
+func newValue(plain []byte) Value { return Value{plain: seal(plain)} }
+
+func (v Value) bytes() []byte { return v.plain.open() }
+
 // Reveal returns a copy of the plaintext. Every use of a secret passes here; search for it to find them.
-func (v Value) Reveal() []byte { return slices.Clone(v.plain) }
+func (v Value) Reveal() []byte { return slices.Clone(v.bytes()) }
 
 // IsZero reports whether there is no value.
-func (v Value) IsZero() bool { return len(v.plain) == 0 }
+func (v Value) IsZero() bool { return len(v.bytes()) == 0 }
 
 // Len is the length in bytes.
-func (v Value) Len() int { return len(v.plain) }
+func (v Value) Len() int { return len(v.bytes()) }
 
 // Equal compares in time that does not depend on the contents.
-func (v Value) Equal(other Value) bool { return subtle.ConstantTimeCompare(v.plain, other.plain) == 1 }
+func (v Value) Equal(other Value) bool {
+	return subtle.ConstantTimeCompare(v.bytes(), other.bytes()) == 1
+}
 
 // String redacts.
 func (Value) String() string { return redacted }
