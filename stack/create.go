@@ -23,9 +23,12 @@ import (
 	"minibot/stack/keeper"
 )
 
+var createOptions = api.CreateOptions{Recreate: api.RecreateDiverged, RecreateDependencies: api.RecreateDiverged,
+	Inherit: true, RemoveOrphans: true, QuietPull: true, SkipProviders: true}
+
 // Create makes what is missing and replaces what diverged from the project: networks, volumes, containers. It starts
 // nothing; a replaced container is stopped, within its stop_grace_period, and left created. Containers that did not
-// diverge keep running. report, which may be nil, hears what is done; service is "" for networks and volumes. An
+// diverge keep running; those of services that the file no longer has are removed. report, which may be nil, hears what is done; service is "" for networks and volumes. An
 // image that is not on the engine is ErrImageMissing: nothing is pulled or built. Two calls never overlap.
 func (e *Engine) Create(ctx context.Context, p *Project, report func(service, message string)) error {
 	e.creating.Lock()
@@ -51,12 +54,14 @@ func (e *Engine) Create(ctx context.Context, p *Project, report func(service, me
 	}
 	e.progress.begin(p, report)
 	defer e.progress.end()
-	err = e.compose.Create(ctx, p.forEngine(program, e.noswap), api.CreateOptions{Recreate: api.RecreateDiverged,
-		RecreateDependencies: api.RecreateDiverged, Inherit: true, RemoveOrphans: true, QuietPull: true, SkipProviders: true})
+	err = e.compose.Create(ctx, p.forEngine(program, e.noswap), createOptions)
 	if err != nil && ctx.Err() != nil {
 		err = errors.Join(ctx.Err(), err)
 	}
-	return wrap(err, "create project %s", p.Name)
+	if err != nil {
+		return wrap(err, "create project %s", p.Name)
+	}
+	return e.placeConfigs(ctx, p)
 }
 
 var divergedVolume = regexp.MustCompile(`^Volume "([^"]+)" exists`)

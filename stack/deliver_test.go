@@ -157,6 +157,42 @@ func TestInterruptedDeliveryIsDoneAgain(t *testing.T) {
 	r.equal("stale", r.stale(next), "map[a:true b:true]")
 }
 
+func TestInstanceThatAppearsDuringADeliveryIsStale(t *testing.T) {
+	r := newRig(t, twoServices)
+	r.create()
+	r.feed("ONE", "1", "TWO", "2")
+	keeper := r.container(KeeperService)
+	files, values := r.project.Services["b"].Files, r.values("ONE", "11", "TWO", "2")
+	begun, err := newRecord(record{}, files, values)
+	r.must(err)
+	r.start("b") // by hand, between the beginning and the end
+	r.must(r.engine.conclude(t.Context(), r.project, keeper, []order{{service: "b", files: files, record: begun}}))
+	r.equal("stale", r.stale(r.engine), "map[b:true]")
+	r.equal("another daemon agrees", r.stale(dialReal(t)), "map[b:true]")
+}
+
+func TestKeeperReplacedDuringADelivery(t *testing.T) {
+	r := newRig(t, twoServices)
+	r.create()
+	r.feed("ONE", "1", "TWO", "2")
+	keeper := r.container(KeeperService)
+	r.must(r.engine.docker.ContainerRestart(t.Context(), keeper.ID, container.StopOptions{}))
+	if err := r.engine.conclude(t.Context(), r.project, keeper, nil); err == nil {
+		t.Error("the delivery to a keeper that is gone succeeded")
+	}
+	r.equal("fed", r.engine.Fed(r.seen()), false)
+}
+
+func TestOnChangeNoneIsNeverStale(t *testing.T) {
+	r := newRig(t, strings.Replace(twoServices, "on_change: signal, signal: SIGHUP", "on_change: none", 1))
+	r.create()
+	r.feed("ONE", "1", "TWO", "2")
+	r.start("a", "b")
+	r.feed("ONE", "11", "TWO", "2")
+	r.equal("stale", r.stale(r.engine), "map[a:true]")
+	r.equal("but delivered", r.sh("b", "cat /run/secrets/ONE"), "11")
+}
+
 func TestTornRecordIsDeliveredAnew(t *testing.T) {
 	r := newRig(t, twoServices)
 	r.create()
@@ -210,7 +246,7 @@ func TestWhatIsNotWantedGoes(t *testing.T) {
 	r.load(strings.Replace(twoServices, "secrets: [ONE, {", "secrets: [{", 1))
 	r.create()
 	r.feed("ONE", "1", "TWO", "2")
-	r.equal("a's files", r.sh("a", "ls /run/secrets"), "two")
+	r.equal("a's files", r.sh("a", "cd /run/secrets; find . -type f | sort"), "./.stage/record\n./two")
 	r.equal("b was left alone", r.container("b").Instance, before.Instance)
 	r.equal("stale", r.stale(r.engine), "map[a:true]")
 	r.load(strings.Replace(twoServices, "plain: { image: IMAGE,", "plain: { image: IMAGE, secrets: [TWO],", 1))

@@ -66,7 +66,12 @@ func wrapContainer(err error, format string, args ...any) error {
 	return wrap(err, format, args...)
 }
 
-var portTaken = regexp.MustCompile(`:(\d+)(?: failed)?: (?:port is already allocated|(?:bind|listen): address already in use)`)
+// portTaken finds the host's port in the engines' ways to say it:
+//
+//	Bind for 127.0.0.1:80 failed: port is already allocated
+//	listen tcp4 127.0.0.1:80: bind: address already in use
+//	failed to bind host port for 127.0.0.1:80:172.17.0.2:8080/tcp: address already in use
+var portTaken = regexp.MustCompile(`:(\d+)(?::[0-9a-f.:\[\]]+:\d+)?(?:/\w+)?(?: failed)?: (?:bind: |listen: )?(?:port is already allocated|address already in use)`)
 
 // portHint says who might hold a port that could not be bound.
 func portHint(err error) error {

@@ -45,7 +45,8 @@ func (p *Project) rewrite() error {
 		p.rewritten.Volumes = types.Volumes{}
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.rewritten.Configs)) {
-		if variable := p.rewritten.Configs[key].Environment; variable != "" && p.rewritten.Configs[key].Content == "" {
+		variable := p.rewritten.Configs[key].Environment
+		if _, set := p.rewritten.Environment[variable]; variable != "" && !set {
 			return fmt.Errorf("configs.%s.environment: %w: %s", key, errUnset, variable)
 		}
 	}
@@ -64,6 +65,10 @@ func (p *Project) rewrite() error {
 			return err
 		}
 		p.Services[name] = view
+		service, err = labelConfigs(p.rewritten, service)
+		if err != nil {
+			return err
+		}
 		p.rewritten.Services[name] = withoutSecrets(service)
 	}
 	if err := p.checkContainerNames(); err != nil {

@@ -25,6 +25,8 @@ type Event struct {
 var watched = []events.Action{events.ActionCreate, events.ActionStart, events.ActionDie, events.ActionDestroy, events.ActionRename,
 	events.ActionHealthStatus, events.ActionPause, events.ActionUnPause, events.ActionOOM}
 
+const refusalDelay = 2 * time.Millisecond
+
 // Watch subscribes to the events of the project's containers, filtered by the engine, calls ready once the
 // subscription stands, then on for each event, one at a time, and returns when the stream or ctx ends. It always
 // returns an error; ErrEngineUnreachable when the engine went away. List everything after ready.
@@ -36,26 +38,18 @@ func (e *Engine) Watch(ctx context.Context, p *Project, ready func(), on func(Ev
 		filter.Add("event", string(action))
 	}
 	messages, errs := e.docker.Events(ctx, events.ListOptions{Filters: filter})
-	select {
+	select { // the client reports a refusal a moment after it has returned
 	case err := <-errs:
 		return streamEnd(ctx, err)
-	default:
+	case <-time.After(refusalDelay):
 		ready()
 	}
 	for {
 		select {
-		case m := <-messages:
+		case m := <-messages: // handed over one by one: none is left when the error comes
 			on(event(m))
 		case err := <-errs:
-			for { // what arrived before the end still counts
-				select {
-				case m := <-messages:
-					on(event(m))
-					continue
-				default:
-				}
-				return streamEnd(ctx, err)
-			}
+			return streamEnd(ctx, err)
 		}
 	}
 }
