@@ -1,0 +1,134 @@
+package agefile
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+
+	"filippo.io/age"
+
+	"minibot/hint"
+	"minibot/secrets"
+)
+
+// maxWorkFactor bounds what opening a file may cost: 2^20 is 1 GiB of memory and some seconds.
+const maxWorkFactor = 20
+
+// sealer encrypts and decrypts the whole file.
+type sealer struct {
+	keyFile   string // "" for a passphrase
+	identity  age.Identity
+	recipient age.Recipient
+	working   chan struct{} // holds one token: computations that nobody waits for any more do not pile up
+}
+
+func keySealer(keyFile string, identity *age.X25519Identity) *sealer {
+	return &sealer{keyFile, identity, identity.Recipient(), make(chan struct{}, 1)}
+}
+
+func passphraseSealer(options Options) (*sealer, error) {
+	locked := func(why error) error {
+		return hint.Wrap(fmt.Errorf("%w: %s needs its passphrase: %w", secrets.ErrLocked, options.Path, why), "run this on a terminal and type the passphrase")
+	}
+	if options.Passphrase == nil {
+		return nil, locked(errors.New("nobody to ask"))
+	}
+	passphrase, err := options.Passphrase()
+	if err != nil {
+		return nil, locked(err)
+	}
+	if passphrase == "" {
+		return nil, locked(errors.New("it was empty"))
+	}
+	identity, err := age.NewScryptIdentity(passphrase)
+	if err != nil {
+		return nil, locked(err)
+	}
+	identity.SetMaxWorkFactor(maxWorkFactor)
+	recipient, err := age.NewScryptRecipient(passphrase)
+	if err != nil {
+		return nil, locked(err)
+	}
+	if options.WorkFactor != 0 {
+		recipient.SetWorkFactor(options.WorkFactor)
+	}
+	return &sealer{"", identity, recipient, make(chan struct{}, 1)}, nil
+}
+
+func (s *sealer) seal(ctx context.Context, plain []byte) ([]byte, error) {
+	plain = bytes.Clone(plain) // the computation may outlive the call
+	return s.compute(ctx, func() ([]byte, error) {
+		defer clear(plain)
+		var sealed bytes.Buffer
+		w, err := age.Encrypt(&sealed, s.recipient)
+		if err != nil {
+			return nil, fmt.Errorf("encrypt: %w", err)
+		}
+		if _, err := w.Write(plain); err != nil {
+			return nil, fmt.Errorf("encrypt: %w", err)
+		}
+		if err := w.Close(); err != nil {
+			return nil, fmt.Errorf("encrypt: %w", err)
+		}
+		if sealed.Len() > maxFile {
+			return nil, fmt.Errorf("%w: the store would have %d bytes, at most %d", secrets.ErrTooLarge, sealed.Len(), maxFile)
+		}
+		return sealed.Bytes(), nil
+	})
+}
+
+// open returns an error that wraps ErrDenied for the wrong key, ErrDamaged for anything else that is wrong with sealed.
+func (s *sealer) open(ctx context.Context, sealed []byte) ([]byte, error) {
+	return s.compute(ctx, func() ([]byte, error) {
+		r, err := age.Decrypt(bytes.NewReader(sealed), s.identity)
+		if wrongKey := (*age.NoIdentityMatchError)(nil); errors.As(err, &wrongKey) {
+			return nil, secrets.ErrDenied
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: it is empty, torn or no age file", secrets.ErrDamaged)
+		}
+		plain := make([]byte, 0, len(sealed)) // more than it holds: no copies are left behind by growing
+		for {
+			n, err := r.Read(plain[len(plain):cap(plain)])
+			plain = plain[:len(plain)+n]
+			if errors.Is(err, io.EOF) {
+				return plain, nil
+			}
+			if err != nil || len(plain) == cap(plain) {
+				return nil, fmt.Errorf("%w: it is torn or was changed", secrets.ErrDamaged)
+			}
+		}
+	})
+}
+
+// compute runs work, at once for a key; for a passphrase, which takes a second, it returns early when ctx ends.
+func (s *sealer) compute(ctx context.Context, work func() ([]byte, error)) ([]byte, error) {
+	if s.keyFile != "" {
+		return work()
+	}
+	select {
+	case s.working <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	type result struct {
+		out []byte
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		out, err := work()
+		debug.FreeOSMemory() // scrypt's memory is more than the whole program otherwise has
+		<-s.working
+		done <- result{out, err}
+	}()
+	select {
+	case r := <-done:
+		return r.out, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
