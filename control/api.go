@@ -27,11 +27,11 @@ func (a *api) routes(life context.Context, stopping <-chan struct{}) http.Handle
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
 		status, err := a.backend.Status(r.Context())
-		a.answer(w, status, err)
+		a.answer(w, status, reasonOf(r.Context(), err))
 	})
 	mux.HandleFunc("GET /v1/secrets", func(w http.ResponseWriter, r *http.Request) {
 		list, err := a.backend.Secrets(r.Context())
-		a.answer(w, list, err)
+		a.answer(w, list, reasonOf(r.Context(), err))
 	})
 	mux.HandleFunc("GET /v1/secrets/{name}", a.reveal)
 	mux.HandleFunc("DELETE /v1/secrets/{name}", func(w http.ResponseWriter, r *http.Request) {
@@ -51,12 +51,11 @@ func (a *api) routes(life context.Context, stopping <-chan struct{}) http.Handle
 	return a.guard(mux)
 }
 
-// guard does for every request what no handler may forget: count it, compare versions, set deadlines, catch panics.
+// guard does for every request what no handler may forget: count it, compare versions, catch panics.
 func (a *api) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		introduce(w.Header(), Wire, program())
 		w.Header().Set("Cache-Control", "no-store")
-		setDeadlines(w, r)
 		if !a.running.enter() {
 			a.answer(w, nil, ErrStopping)
 			return
@@ -81,16 +80,6 @@ func (a *api) guard(next http.Handler) http.Handler {
 			a.answer(w, nil, err)
 		}
 	})
-}
-
-// setDeadlines ends those of the request before and, unless a body is to come, that of reading: a backend may take
-// its time, and streams last. Answers set their own. In-memory writers know no deadlines, and need none.
-func setDeadlines(w http.ResponseWriter, r *http.Request) {
-	rc := http.NewResponseController(w)
-	_ = rc.SetWriteDeadline(time.Time{})
-	if r.Method != http.MethodPost {
-		_ = rc.SetReadDeadline(time.Time{})
-	}
 }
 
 // protect calls f and makes a panic of it an error. What was panicked with may hold anything, so only its type is
@@ -141,7 +130,7 @@ func (a *api) fail(w http.ResponseWriter, status int, e *Error) {
 }
 
 func (a *api) write(w http.ResponseWriter, body []byte) {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // as in setDeadlines
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // in-memory writers know none
 	if _, err := w.Write(body); err != nil {
 		a.log.Debug("the caller left before its answer", "err", err)
 	}
@@ -155,6 +144,7 @@ func (a *api) reveal(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	value, err := a.backend.Reveal(r.Context(), name)
+	err = reasonOf(r.Context(), err)
 	if err == nil && value.IsZero() {
 		err = fmt.Errorf("%s: %w", name, secrets.ErrNotFound)
 	}
@@ -207,7 +197,7 @@ func (a *api) stream(life context.Context, w http.ResponseWriter, r *http.Reques
 	go func() {
 		defer a.running.leave()
 		err := a.protect(func() error { return op(life, f.report) })
-		if err != nil && left.Err() != nil {
+		if err != nil && hasLeft(left) {
 			a.log.Warn("an operation failed after its caller left", "operation", name, "err", err)
 		}
 		f.finish(err)
@@ -215,9 +205,12 @@ func (a *api) stream(life context.Context, w http.ResponseWriter, r *http.Reques
 	out := a.lines(w)
 	for {
 		lines := f.next(left)
+		if len(lines) == 0 && !hasLeft(left) { // the daemon stops: what the operation comes to is still to be told
+			lines = f.next(context.WithoutCancel(left))
+		}
 		for _, p := range lines {
 			if p.Done { // nothing is left to wait for but the reader
-				_ = out.rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // as in setDeadlines
+				_ = out.rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // in-memory writers know none
 			}
 			if err := out.send(p); err != nil {
 				a.log.Debug("the caller left; the operation goes on", "operation", name, "err", err)
@@ -241,7 +234,7 @@ func (a *api) events(w http.ResponseWriter, r *http.Request, stopping <-chan str
 	defer cancel()
 	out := a.lines(w)
 	err = a.backend.Events(ctx, q.after, q.follow, func(e Event) error { return out.send(eventLine{Event: e}) })
-	if err = reasonOf(ctx, err); err != nil && r.Context().Err() == nil {
+	if err = reasonOf(ctx, err); err != nil && !hasLeft(r.Context()) {
 		a.finish(w, err, func(e *Error) error { return out.send(eventLine{Error: e}) })
 	}
 }
@@ -259,7 +252,7 @@ func (a *api) logs(w http.ResponseWriter, r *http.Request, stopping <-chan struc
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Trailer", trailerError)
 	err = a.backend.Logs(ctx, q.service, q.follow, q.tail, out)
-	if err = reasonOf(ctx, err); err != nil && r.Context().Err() == nil {
+	if err = reasonOf(ctx, err); err != nil && !hasLeft(r.Context()) {
 		a.finish(w, err, func(e *Error) error {
 			w.Header().Set(trailerError, encodeTrailer(e))
 			return nil
@@ -292,6 +285,11 @@ func whileServing(parent context.Context, follow bool, stopping <-chan struct{})
 		}()
 	}
 	return ctx, func() { cancel(nil) }
+}
+
+// hasLeft says whether a request's context ended because its caller is gone, not because the daemon stops.
+func hasLeft(ctx context.Context) bool {
+	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), ErrStopping)
 }
 
 // reasonOf replaces "context canceled", and silence, by what cancelled it.

@@ -34,6 +34,7 @@ type Client struct {
 
 	wire int // 0 means Wire; tests speak another one
 	dial func(ctx context.Context) (net.Conn, error)
+	peer func(net.Conn) (peer, error) // nil is peerOf, as in Server
 }
 
 var _ Backend = (*Client)(nil)
@@ -238,7 +239,11 @@ func (c *Client) connect(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := peerOf(conn)
+	ask := c.peer
+	if ask == nil {
+		ask = peerOf
+	}
+	p, err := ask(conn)
 	if err == nil && p.uid != os.Geteuid() {
 		err = &Error{
 			Code:    CodeUnreachable,

@@ -40,14 +40,17 @@ func AcquireLock(ctx context.Context, path string) (release func() error, err er
 }
 
 // WithLock calls f while it holds the lock, as a command that opens the store itself must. It waits up to 10 s for
-// other commands. When a daemon holds the lock the error wraps ErrDaemonHolds, and f was not called.
-func WithLock(ctx context.Context, path string, f func() error) (err error) {
+// other commands, and passes f's error on. When a daemon holds the lock the error wraps ErrDaemonHolds, and f was not called.
+func WithLock(ctx context.Context, path string, f func() error) error {
 	release, err := acquire(ctx, path, holderCommand)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, release()) }()
-	return f()
+	err = f()
+	if failed := release(); failed != nil {
+		err = errors.Join(err, fmt.Errorf("release lock %s: %w", path, failed))
+	}
+	return err
 }
 
 func acquire(ctx context.Context, path, holder string) (func() error, error) {

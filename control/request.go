@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"minibot/secrets"
 )
@@ -181,10 +180,9 @@ type lineWriter struct {
 	rc *http.ResponseController
 }
 
-// lines makes the answer a stream: no deadline cuts it off. In-memory writers know none.
+// lines makes the answer a stream.
 func (a *api) lines(w http.ResponseWriter) *lineWriter {
 	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Time{})
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	return &lineWriter{w, rc}
 }

@@ -47,6 +47,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
 	a := &api{backend: s.Backend, log: log}
+	var conns connections
 	srv := &http.Server{
 		Handler:                      a.routes(life, ctx.Done()),
 		ReadTimeout:                  readTimeout,
@@ -54,6 +55,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		MaxHeaderBytes:               maxHeader,
 		DisableGeneralOptionsHandler: true,
 		BaseContext:                  func(net.Listener) context.Context { return life },
+		ConnState:                    conns.count,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	g := &guard{Listener: ln, log: log, peer: s.peer, uid: os.Geteuid(), slots: make(chan struct{}, maxConns),
@@ -76,7 +78,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	s.drain(a, srv, end)
 	<-served
-	g.open.Wait()
+	conns.Wait()
 	return errors.Join(failed, closed)
 }
 
@@ -107,6 +109,19 @@ func (s *Server) drain(a *api, srv *http.Server, end context.CancelCauseFunc) {
 	<-idle
 }
 
+// connections counts those whose goroutine has not ended.
+type connections struct{ sync.WaitGroup }
+
+func (c *connections) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		c.Add(1)
+	case http.StateClosed:
+		c.Done()
+	default:
+	}
+}
+
 // guard lets only the user who runs the daemon in, and only so many connections at once.
 type guard struct {
 	net.Listener
@@ -115,8 +130,7 @@ type guard struct {
 	uid   int
 	slots chan struct{}
 	close func() error // of the listener, once
-	open  sync.WaitGroup
-	full  bool // said so already; only Accept's goroutine touches it
+	full  bool         // said so already; only Accept's goroutine touches it
 }
 
 func (g *guard) Close() error { return g.close() }
@@ -131,11 +145,7 @@ func (g *guard) Accept() (net.Conn, error) {
 			_ = conn.Close() // nothing was said on it
 			continue
 		}
-		g.open.Add(1)
-		return &guarded{Conn: conn, leave: sync.OnceFunc(func() {
-			<-g.slots
-			g.open.Done()
-		})}, nil
+		return &guarded{Conn: conn, leave: sync.OnceFunc(func() { <-g.slots })}, nil
 	}
 }
 

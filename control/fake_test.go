@@ -1,0 +1,110 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+
+	"minibot/hint"
+	"minibot/secrets"
+)
+
+// fakeBackend is a daemon with a store in memory. Hooks replace what a test needs to steer.
+type fakeBackend struct {
+	mu     sync.Mutex
+	values map[secrets.Name]string
+	log    *EventLog
+	status func(ctx context.Context) (Status, error)
+	op     func(ctx context.Context, op Operation, report func(Progress)) error
+	logs   func(ctx context.Context, w io.Writer) error
+}
+
+func newFake(t testing.TB) *fakeBackend {
+	log, err := OpenEventLog(t.TempDir() + "/events.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &fakeBackend{values: map[secrets.Name]string{}, log: log}
+}
+
+func (f *fakeBackend) Status(ctx context.Context) (Status, error) {
+	if f.status != nil {
+		return f.status(ctx)
+	}
+	return Status{Phase: PhaseHealthy, Version: "test", Services: []Service{{Name: "redis", State: "running"}}}, nil
+}
+
+func (f *fakeBackend) Operate(ctx context.Context, op Operation, report func(Progress)) error {
+	if f.op != nil {
+		return f.op(ctx, op, report)
+	}
+	report(Progress{Service: op.Service, Message: string(op.Verb)})
+	return nil
+}
+
+func (f *fakeBackend) Secrets(context.Context) ([]Secret, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := []Secret{}
+	for name := range f.values {
+		list = append(list, Secret{Name: string(name), Set: true})
+	}
+	return list, nil
+}
+
+func (f *fakeBackend) Reveal(_ context.Context, name secrets.Name) (secrets.Value, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v, ok := f.values[name]
+	switch {
+	case name == "LOCKED":
+		return secrets.Value{}, hint.Wrap(fmt.Errorf("read %s: %w", name, secrets.ErrLocked), "unlock it")
+	case name == "PANICS":
+		panic("canary-in-a-panic")
+	case !ok:
+		return secrets.Value{}, hint.Wrap(fmt.Errorf("%s: %w", name, secrets.ErrNotFound), "mb-secrets set %s", name)
+	}
+	return secrets.NewValue([]byte(v))
+}
+
+func (f *fakeBackend) Change(_ context.Context, changes []Change, report func(Progress)) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range changes {
+		f.values[c.Name] = string(c.Value)
+		if c.Generate {
+			f.values[c.Name] = "canary-generated"
+		}
+		report(Progress{Message: "stored " + string(c.Name)})
+	}
+	return nil
+}
+
+func (f *fakeBackend) Delete(_ context.Context, name secrets.Name) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.values[name]; !ok {
+		return fmt.Errorf("%s: %w", name, secrets.ErrNotFound)
+	}
+	delete(f.values, name)
+	return nil
+}
+
+func (f *fakeBackend) Events(ctx context.Context, after uint64, follow bool, yield func(Event) error) error {
+	return f.log.Read(ctx, after, follow, yield)
+}
+
+func (f *fakeBackend) Logs(ctx context.Context, service string, follow bool, tail int, w io.Writer) error {
+	if f.logs != nil {
+		return f.logs(ctx, w)
+	}
+	_, err := fmt.Fprintf(w, "%s %v %d\n", service, follow, tail)
+	return err
+}
