@@ -26,7 +26,6 @@ type order struct {
 	service string
 	files   []File
 	record  record
-	before  string // the instance that ran before the files changed
 }
 
 // Feed makes sure that the keeper runs and that every service's files hold values. It brings what is missing or has
@@ -114,16 +113,9 @@ func (e *Engine) runKeeper(ctx context.Context, p *Project) (Container, error) {
 
 // deliver brings the orders' files into place. Killed at any point, it leaves a record that says so.
 func (e *Engine) deliver(ctx context.Context, p *Project, keeper Container, orders []order, values map[secrets.Name]secrets.Value) error {
-	for i := range orders {
-		e.forgetRecord(p, orders[i].service)
-		instance, err := e.runningInstance(ctx, p, orders[i].service)
-		if err != nil {
-			return err
-		}
-		orders[i].before = instance
-	}
 	files := newBatch()
 	for _, o := range orders {
+		e.forgetRecord(p, o.service)
 		files.stage(o.service, o.record, o.files, values)
 	}
 	defer files.wipe()
@@ -140,8 +132,8 @@ func (e *Engine) deliver(ctx context.Context, p *Project, keeper Container, orde
 	return e.conclude(ctx, p, keeper, orders)
 }
 
-// conclude closes the records. An instance that ran before is stale, and so is one that appeared meanwhile: it may
-// have read either.
+// conclude closes the records. Whatever instance runs now is stale: it was there before the files changed, or came
+// so near to it that it may have read the old ones.
 func (e *Engine) conclude(ctx context.Context, p *Project, keeper Container, orders []order) error {
 	done := newBatch()
 	for i, o := range orders {

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
-
 )
 
 const (
@@ -98,4 +97,3 @@ func hasNoswap(kernel string, securityOptions []string) bool {
 	}
 	return major > 6 || major == 6 && minor >= 4
 }
-

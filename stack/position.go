@@ -151,7 +151,7 @@ func resolve(node *yaml.Node) *yaml.Node {
 }
 
 var (
-	yamlLine        = regexp.MustCompile(`(?:yaml|go-yaml).*?line (\d+)`)
+	yamlLine        = regexp.MustCompile(`yaml.*?(?:line |at (?:L\d+\.C\d+-)?L)(\d+)`)
 	dottedPath      = regexp.MustCompile(`\b(?:services|secrets|networks|volumes|configs)\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*`)
 	serviceMention  = regexp.MustCompile(`service "([^"]+)"`)
 	quotedWord      = regexp.MustCompile(`["']([^"']+)["']`)
