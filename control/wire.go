@@ -65,6 +65,7 @@ type Service struct {
 	Since     time.Time `json:"since"`     // when the container started, or when State began
 	Secrets   []string  `json:"secrets"`   // names, sorted
 	Reason    string    `json:"reason,omitempty"`
+	LastLog   []string  `json:"last_log,omitempty"` // of a degraded service: its last lines, redacted
 }
 
 // Secret is what may be shown of a secret. State is "current", "pending", "missing" or "unused".
@@ -86,6 +87,8 @@ type Event struct {
 	Service string    `json:"service,omitempty"`
 	Secret  string    `json:"secret,omitempty"`
 	Message string    `json:"message"`
+	// LatencyMS is, in milliseconds, how long an action was issued after the engine event that caused it had arrived.
+	LatencyMS float64 `json:"latency_ms,omitempty"`
 }
 
 // Progress is one line of a long operation's answer. The last line has Done set, and Error when it failed.

@@ -22,6 +22,8 @@ type home struct {
 	t   *testing.T
 	dir string
 	env map[string]string
+	// other answers what an engine's identity does not; nil refuses.
+	other http.HandlerFunc
 }
 
 func newHome(t *testing.T) *home {
@@ -78,6 +80,8 @@ func (h *home) serve(socket, version string) string {
 			_, _ = w.Write([]byte(`{"KernelVersion":"6.10.14-linuxkit","OSType":"linux"}`))
 		case strings.HasSuffix(r.URL.Path, "/_ping"):
 			_, _ = w.Write([]byte("OK"))
+		case h.other != nil:
+			h.other(w, r)
 		default:
 			http.Error(w, `{"message":"not in this test"}`, http.StatusNotImplemented)
 		}
@@ -96,14 +100,23 @@ func TestCandidates(t *testing.T) {
 		want []string // hosts; relative ones are sockets below home
 		bad  string   // in the problem of the only candidate
 	}{
-		"nothing":             {func(*home) {}, known, ""},
-		"DOCKER_HOST first":   {func(h *home) { h.env["DOCKER_HOST"] = "tcp://127.0.0.1:1"; h.env["DOCKER_CONTEXT"] = "x" }, []string{"tcp://127.0.0.1:1"}, ""},
-		"DOCKER_CONTEXT":      {func(h *home) { h.env["DOCKER_CONTEXT"] = "x"; h.context("x", meta("unix:///x.sock")) }, []string{"unix:///x.sock"}, ""},
-		"default context":     {func(h *home) { h.env["DOCKER_CONTEXT"] = "default"; h.file(".docker/config.json", `{"currentContext":"x"}`) }, known, ""},
-		"current context":     {func(h *home) { h.file(".docker/config.json", `{"currentContext":"x"}`); h.context("x", meta("unix:///x.sock")) }, []string{"unix:///x.sock"}, ""},
-		"current is default":  {func(h *home) { h.file(".docker/config.json", `{"currentContext":"default"}`) }, known, ""},
-		"no current":          {func(h *home) { h.file(".docker/config.json", `{"auths":{}}`) }, known, ""},
-		"DOCKER_CONFIG":       {func(h *home) { h.env["DOCKER_CONFIG"] = filepath.Join(h.dir, "other"); h.file("other/config.json", `{"currentContext":"x"}`) }, []string{""}, "read the context"},
+		"nothing":           {func(*home) {}, known, ""},
+		"DOCKER_HOST first": {func(h *home) { h.env["DOCKER_HOST"] = "tcp://127.0.0.1:1"; h.env["DOCKER_CONTEXT"] = "x" }, []string{"tcp://127.0.0.1:1"}, ""},
+		"DOCKER_CONTEXT":    {func(h *home) { h.env["DOCKER_CONTEXT"] = "x"; h.context("x", meta("unix:///x.sock")) }, []string{"unix:///x.sock"}, ""},
+		"default context": {func(h *home) {
+			h.env["DOCKER_CONTEXT"] = "default"
+			h.file(".docker/config.json", `{"currentContext":"x"}`)
+		}, known, ""},
+		"current context": {func(h *home) {
+			h.file(".docker/config.json", `{"currentContext":"x"}`)
+			h.context("x", meta("unix:///x.sock"))
+		}, []string{"unix:///x.sock"}, ""},
+		"current is default": {func(h *home) { h.file(".docker/config.json", `{"currentContext":"default"}`) }, known, ""},
+		"no current":         {func(h *home) { h.file(".docker/config.json", `{"auths":{}}`) }, known, ""},
+		"DOCKER_CONFIG": {func(h *home) {
+			h.env["DOCKER_CONFIG"] = filepath.Join(h.dir, "other")
+			h.file("other/config.json", `{"currentContext":"x"}`)
+		}, []string{""}, "read the context"},
 		"torn config":         {func(h *home) { h.file(".docker/config.json", `{"currentCont`) }, []string{""}, "config.json"},
 		"unknown context":     {func(h *home) { h.env["DOCKER_CONTEXT"] = "y" }, []string{""}, "read the context"},
 		"torn context":        {func(h *home) { h.env["DOCKER_CONTEXT"] = "x"; h.context("x", "{") }, []string{""}, "read the context"},

@@ -60,7 +60,7 @@ services:
     healthcheck: { disable: true }
     x-minibot: { on_change: signal, signal: SIGHUP }
   gone: { image: gone:1, profiles: [never] }
-  plain: { image: plain:1, volumes: [data:/data] }
+  plain: { image: plain:1, volumes: [data:/data], command: "$$HOME ${BLANK:-} ${ALSO-}" }
 volumes: { data: {} }
 secrets:
   DB_PASSWORD:
@@ -194,6 +194,7 @@ func TestLoadErrorsNameTheLine(t *testing.T) {
 		"unknown service key":  {badHead + "    comand: a # here\n", "comand", ""},
 		"wrong type":           {badHead + "    ports: 80 # here\n", "services.web.ports", ""},
 		"bad variable":         {badHead + "    command: ${a # here\n", "services.web.command", ""},
+		"unset variable":       {badHead + "    command: a $TOKEN # here\n", "variable is not set: $TOKEN", "[env]"},
 		"undefined secret":     {badHead + "    secrets:\n      - TOKEN # here\n", "undefined secret TOKEN", "declare it"},
 		"undefined dependency": {badHead + "    depends_on:\n      - db # here\n", "db", ""},
 		"undefined network":    {badHead + "    networks:\n      - back # here\n", "back", ""},
@@ -232,7 +233,8 @@ func TestLoadErrorsNameTheLine(t *testing.T) {
 		"uid":                  {badHead + "    secrets:\n      - source: a # here\n        uid: node\nsecrets: { a: { environment: A } }\n", `uid "node"`, ""},
 		"mode":                 {badHead + "    secrets:\n      - source: a # here\n        mode: 04755\nsecrets: { a: { environment: A } }\n", "permission bits", ""},
 		"mount on top":         {badHead + "    secrets: [a]\n    tmpfs: # here\n      - /run/secrets\nsecrets: { a: { environment: A } }\n", "collides", ""},
-		"container name twice": {badHead + "    container_name: x\n  b:\n    image: x\n    container_name: x # here\n", "", ""},
+		"container name twice": {badHead + "    container_name: xy\n  yet:\n    image: x\n    container_name: xy # here\n", "too", ""},
+		"config from nowhere":  {badHead + "configs:\n  a:\n    environment: A # here\n", "variable is not set: A", "[env]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := writeCompose(t, test.text)

@@ -49,8 +49,11 @@ func locate(file string, err error) error {
 	}
 	line, path := guess(root, err.Error())
 	located := &LoadError{File: file, Line: line, Path: path, Err: tidy(file, err)}
-	if undefinedSecret.MatchString(err.Error()) {
+	switch {
+	case undefinedSecret.MatchString(err.Error()):
 		return hint.Wrap(located, "declare it under `secrets:` as NAME: { environment: NAME }")
+	case errors.Is(err, errUnset):
+		return hint.Wrap(located, "set it under [env] in config.toml, give it a default as in ${NAME:-default}, or write $$ where a plain $ is meant")
 	}
 	return located
 }

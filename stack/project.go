@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -12,6 +14,8 @@ import (
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/template"
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/sirupsen/logrus"
 
@@ -25,6 +29,15 @@ type LoadOptions struct {
 	// Env serves the compose file's variables, and nothing else does: neither the process environment nor a .env file.
 	// Never put a secret in it: errors quote values.
 	Env map[string]string
+}
+
+// cause is the error of a file operation without the name of the file.
+func cause(err error) error {
+	var operation *os.PathError
+	if errors.As(err, &operation) {
+		return operation.Err
+	}
+	return err
 }
 
 // Project is a loaded compose project. It does not change.
@@ -81,13 +94,18 @@ func Load(ctx context.Context, o LoadOptions) (*Project, error) {
 		return nil, &LoadError{File: o.File, Err: err}
 	}
 	if _, err := os.Stat(file); err != nil {
-		return nil, hint.Wrap(&LoadError{File: file, Err: err.(*os.PathError).Err}, "run `mb-secrets init`, or name the file in config.toml")
+		return nil, hint.Wrap(&LoadError{File: file, Err: cause(err)}, "run `mb-secrets init`, or name the file in config.toml")
 	}
 	env := make([]string, 0, len(o.Env))
 	for key, value := range o.Env {
 		env = append(env, key+"="+value)
 	}
-	options, err := cli.NewProjectOptions([]string{file}, cli.WithEnv(env), cli.WithWorkingDirectory(filepath.Dir(file)))
+	options, err := cli.NewProjectOptions([]string{file}, cli.WithEnv(env), cli.WithWorkingDirectory(filepath.Dir(file)),
+		cli.WithLoadOptions(func(o *loader.Options) {
+			if o.Interpolate != nil { // it is nil while only the file is read
+				o.Interpolate.Substitute = substitute
+			}
+		}))
 	if err != nil {
 		return nil, locate(file, err)
 	}
@@ -106,6 +124,21 @@ func Load(ctx context.Context, o LoadOptions) (*Project, error) {
 	}
 	return p, nil
 }
+
+// substitute replaces a text's variables. Compose makes an unset one a blank and warns; here it is an error, because a
+// blank password or image is never meant.
+func substitute(text string, mapping template.Mapping) (string, error) {
+	return template.SubstituteWithOptions(text, mapping, template.WithoutLogging, template.WithReplacementFunction(
+		func(variable string, mapping template.Mapping, c *template.Config) (string, error) {
+			value, set, err := template.DefaultReplacementAppliedFunc(variable, mapping, c)
+			if err == nil && !set {
+				err = fmt.Errorf("%w: %s", errUnset, variable)
+			}
+			return value, err
+		}))
+}
+
+var errUnset = errors.New("variable is not set")
 
 // Hash changes whenever the definition changes in a way that [Engine.Create] could have something to do about.
 func (p *Project) Hash() string { return p.hash }

@@ -44,7 +44,12 @@ func (p *Project) rewrite() error {
 	if p.rewritten.Volumes == nil {
 		p.rewritten.Volumes = types.Volumes{}
 	}
-	for key := range p.rewritten.Volumes {
+	for _, key := range slices.Sorted(maps.Keys(p.rewritten.Configs)) {
+		if variable := p.rewritten.Configs[key].Environment; variable != "" && p.rewritten.Configs[key].Content == "" {
+			return fmt.Errorf("configs.%s.environment: %w: %s", key, errUnset, variable)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(p.rewritten.Volumes)) {
 		if key == recordVolume || strings.HasPrefix(key, volumePrefix) {
 			return faultf([]string{"volumes", key}, "this name is reserved for the secrets' own volumes")
 		}
@@ -61,10 +66,25 @@ func (p *Project) rewrite() error {
 		p.Services[name] = view
 		p.rewritten.Services[name] = withoutSecrets(service)
 	}
+	if err := p.checkContainerNames(); err != nil {
+		return err
+	}
 	p.noteUsers()
 	p.addKeeper()
 	p.rewritten.Secrets = nil
 	p.label()
+	return nil
+}
+
+func (p *Project) checkContainerNames() error {
+	owner := map[string]string{p.container(KeeperService): KeeperService}
+	for _, name := range slices.Sorted(maps.Keys(p.Services)) {
+		c := p.Services[name].Container
+		if other, taken := owner[c]; taken {
+			return faultf([]string{"services", name, "container_name"}, "service %s has the container name %q too", other, c)
+		}
+		owner[c] = name
+	}
 	return nil
 }
 

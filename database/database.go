@@ -1,0 +1,111 @@
+// Package database makes a database accept a password, and proves that it does.
+//
+// It owns the words spoken with Postgres and Redis. It guarantees that a password travels on the standard input of a
+// command inside the database's own container and nowhere else: not on a command line, in an environment, in a file,
+// in the database's log or in an error. It never opens a connection itself, never touches a store and never decides
+// when a password changes: that is package rotation's.
+package database
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"minibot/secrets"
+)
+
+// What a database answers; callers branch with errors.Is.
+var (
+	// ErrRefused: the database answers and does not take this password.
+	ErrRefused = errors.New("the password is refused")
+	// ErrNotReady: the database cannot be asked now. It is the only transient answer: asking again later may help.
+	ErrNotReady = errors.New("the database is not ready")
+	// ErrOpen: the database lets callers in whatever they say, so no password proves anything.
+	ErrOpen = errors.New("the database accepts any password")
+	// ErrUnfit: the value cannot be this database's password.
+	ErrUnfit = errors.New("the value cannot be a password of this database")
+	// ErrUnknownDriver: there is no such driver.
+	ErrUnknownDriver = errors.New("unknown database driver")
+)
+
+// Transient reports whether the same call may succeed later with nothing changed.
+func Transient(err error) bool { return errors.Is(err, ErrNotReady) }
+
+// The drivers, as the compose file names them.
+const (
+	DriverPostgres = "postgres"
+	DriverRedis    = "redis"
+)
+
+// Container runs commands in a service's container.
+type Container interface {
+	// Exec runs cmd in service's container as the container's default user, without a terminal, feeds it stdin and
+	// returns when it has ended. A command that ran and failed is a Result, not an error. An error says that it could
+	// not be run or seen to its end, as when the container does not run; it holds nothing of stdin.
+	Exec(ctx context.Context, service string, cmd []string, stdin []byte) (Result, error)
+}
+
+// Result is how a command ended. Its output may repeat what was fed to the command: it never goes into an error or a log.
+type Result struct {
+	ExitCode       int
+	Stdout, Stderr []byte
+}
+
+// Check reports whether a database of the named driver can take value as its password; the error wraps [ErrUnfit]
+// and says why. It asks nobody. No driver ("") takes every value.
+func Check(driver string, value secrets.Value) error {
+	switch driver {
+	case "":
+		return nil
+	case DriverPostgres:
+		return checkPostgres(value)
+	case DriverRedis:
+		return checkRedis(value)
+	}
+	return fmt.Errorf("%w %q", ErrUnknownDriver, driver)
+}
+
+// addressScript is a shell prelude that puts the container's own non-loopback address into $a, because the official
+// images let every caller in on loopback. It exits with exitNoAddress where there is none.
+const addressScript = `a=
+for i in $(hostname -i 2>/dev/null); do case $i in 127.*|::1|fe80:*) ;; *) a=$i; break;; esac; done
+[ -n "$a" ] || exit 93
+`
+
+// The exit codes of the scripts' own; outside what psql, pg_isready and redis-cli use.
+const (
+	exitNoAddress   = 93
+	exitUnreachable = 94
+	exitRejecting   = 95
+)
+
+// run executes the command and sorts out the endings that all drivers share.
+func run(ctx context.Context, c Container, service string, cmd []string, stdin []byte) (Result, error) {
+	res, err := c.Exec(ctx, service, cmd, stdin)
+	if err != nil {
+		if ctx.Err() != nil {
+			return Result{}, fmt.Errorf("service %s: %w", service, err)
+		}
+		return Result{}, fmt.Errorf("service %s: %w: %w", service, ErrNotReady, err)
+	}
+	switch res.ExitCode {
+	case exitNoAddress:
+		return Result{}, fmt.Errorf("service %s: its container has no address but loopback, so a password cannot be proven there", service)
+	case exitUnreachable:
+		return Result{}, fmt.Errorf("service %s: %w: it does not answer on its own address", service, ErrNotReady)
+	case exitRejecting:
+		return Result{}, fmt.Errorf("service %s: %w: it is starting or stopping", service, ErrNotReady)
+	}
+	return res, nil
+}
+
+// randomPassword is one that no database has.
+func randomPassword() []byte { return []byte(rand.Text() + rand.Text()) }
+
+func orDefault(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
+}

@@ -1,0 +1,149 @@
+package database_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"minibot/database"
+	"minibot/secrets"
+)
+
+// engine runs commands in containers through the docker program; a service is its container.
+type engine struct{}
+
+func (engine) Exec(ctx context.Context, service string, cmd []string, stdin []byte) (database.Result, error) {
+	c := exec.CommandContext(ctx, "docker", append([]string{"exec", "-i", service}, cmd...)...)
+	var out, errs bytes.Buffer
+	c.Stdin, c.Stdout, c.Stderr = bytes.NewReader(stdin), &out, &errs
+	err := c.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return database.Result{}, err
+	}
+	if strings.HasPrefix(errs.String(), "Error response from daemon") || strings.Contains(errs.String(), "Error: No such container") {
+		return database.Result{}, errors.New("the container does not run")
+	}
+	return database.Result{ExitCode: c.ProcessState.ExitCode(), Stdout: out.Bytes(), Stderr: errs.Bytes()}, nil
+}
+
+func image(variable, def string) string {
+	if s := os.Getenv(variable); s != "" {
+		return s
+	}
+	return def
+}
+
+func docker(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("docker", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("docker %s: %v\n%s", args[0], err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// start runs a container of this test's own and removes it afterwards.
+func start(t *testing.T, args ...string) string {
+	t.Helper()
+	name := "minibot-test-database-" + strings.ToLower(rand.Text()[:10])
+	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", "-v", name).Run() }) // absent when it never started
+	docker(t, append([]string{"run", "-d", "--name", name}, args...)...)
+	return name
+}
+
+// until repeats probe against the real engine until it is satisfied.
+func until(t *testing.T, what string, probe func() error) {
+	t.Helper()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.Now().Add(40 * time.Second)
+	for {
+		err := probe()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", what, err)
+		}
+		<-tick.C
+	}
+}
+
+func value(t *testing.T, s string) secrets.Value {
+	t.Helper()
+	v, err := secrets.NewValue([]byte(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+const firstPassword = "canary-POSTGRES-first"
+
+// startPostgres runs a server that logs every statement, trusts loopback as the official image does, and has user for
+// its administrator.
+func startPostgres(t *testing.T, user string) database.Postgres {
+	t.Helper()
+	name := start(t, "--stop-signal", "SIGINT", "-e", "POSTGRES_PASSWORD="+firstPassword, "-e", "POSTGRES_USER="+user, "-e", "POSTGRES_DB=minibot",
+		image("MINIBOT_POSTGRES_IMAGE", "minibot/postgres:local"), "postgres", "-c", "log_statement=all", "-c", "log_min_duration_statement=0",
+		"-c", "log_min_error_statement=debug5", "-c", "fsync=off")
+	p := database.Postgres{Container: engine{}, Service: name, User: user, Database: "minibot"}
+	until(t, "wait for Postgres", func() error { return p.Prove(t.Context(), value(t, firstPassword)) })
+	return p
+}
+
+// sql runs a script as the administrator over the socket.
+func sql(t *testing.T, p database.Postgres, script string) string {
+	t.Helper()
+	res, err := engine{}.Exec(t.Context(), p.Service, []string{"psql", "-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1",
+		"-U", p.User, "-d", "minibot"}, []byte(script))
+	if err != nil || res.ExitCode != 0 {
+		t.Fatalf("psql: %v %d %s", err, res.ExitCode, res.Stderr)
+	}
+	return strings.TrimSpace(string(res.Stdout))
+}
+
+// watch collects the command lines and environments of all processes in the container until the returned func is
+// called, which gives what was seen.
+func watch(t *testing.T, name string) func() string {
+	t.Helper()
+	c := exec.Command("docker", "exec", name, "sh", "-c",
+		`while [ ! -e /tmp/stop ]; do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null; done | tr '\0' '\n' | sort -u`)
+	var out bytes.Buffer
+	c.Stdout = &out
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return func() string {
+		docker(t, "exec", name, "touch", "/tmp/stop")
+		if err := c.Wait(); err != nil {
+			t.Errorf("watch processes: %v", err)
+		}
+		return out.String()
+	}
+}
+
+func absent(t *testing.T, where, text string, canaries ...string) {
+	t.Helper()
+	for _, c := range canaries {
+		if strings.Contains(text, c) {
+			t.Errorf("%s holds %q", where, c)
+		}
+	}
+}
+
+func mustBe(t *testing.T, what string, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("%s: got %v, want %v", what, err, want)
+	}
+	absent(t, "the error", fmt.Sprint(err), "canary-")
+}

@@ -1,0 +1,321 @@
+package stack
+
+import (
+	"archive/tar"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/docker/docker/api/types/container"
+
+	"minibot/secrets"
+)
+
+const twoServices = `
+services:
+  a:
+    image: IMAGE
+    entrypoint: SLEEP
+    secrets: [ONE, { source: TWO, target: two, uid: "1000", gid: "1001", mode: 0400 }]
+  b:
+    image: IMAGE
+    entrypoint: SLEEP
+    secrets: [ONE]
+    x-minibot: { on_change: signal, signal: SIGHUP }
+  plain: { image: IMAGE, entrypoint: SLEEP }
+secrets:
+  ONE: { environment: ONE }
+  TWO: { environment: TWO }
+`
+
+const canaryOne, canaryTwo = "canary-ONE-5f0c", "canary-TWO-77aa"
+
+func TestDelivery(t *testing.T) {
+	r := newRig(t, twoServices)
+	r.create()
+	if r.engine.Fed(r.seen()) {
+		t.Error("fed before the first delivery")
+	}
+	d := r.feed("ONE", canaryOne, "TWO", canaryTwo)
+	r.equal("changed", d.Changed, "[a b]")
+	r.equal("complete", d.Complete, "[a b plain]")
+	r.equal("fed", r.engine.Fed(r.seen()), true)
+	r.start("a", "b", "plain")
+	r.equal("one", r.sh("a", "cat /run/secrets/ONE"), canaryOne)
+	r.equal("two", r.sh("a", "cat /run/secrets/two"), canaryTwo)
+	r.equal("owners and modes", r.sh("a", "cd /run/secrets; stat -c '%n %u %g %a' ONE two .stage"), "ONE 0 0 444\ntwo 1000 1001 400\n.stage 0 0 700")
+	r.equal("b has its own alone", r.sh("b", "ls /run/secrets"), "ONE")
+	r.equal("nothing for plain", r.sh("plain", "ls -A /run/secrets 2>/dev/null || true"), "")
+	r.equal("a write", r.sh("a", "echo x 2>/dev/null >/run/secrets/ONE && echo written || echo refused"), "refused")
+	r.equal("the filesystem", r.sh("a", "stat -f -c %T /run/secrets"), "tmpfs")
+	if r.engine.noswap && !strings.Contains(r.sh("a", "grep ' /run/secrets ' /proc/mounts"), "noswap") {
+		t.Error("the volume may be swapped out")
+	}
+	r.equal("nobody is stale", r.stale(r.engine), "map[]")
+	d = r.feed("ONE", canaryOne, "TWO", canaryTwo)
+	r.equal("changed the second time", d.Changed, "[]")
+
+	r.must(r.engine.Restart(t.Context(), r.container("a").ID))
+	r.equal("two after a restart", r.sh("a", "cat /run/secrets/two"), canaryTwo)
+	r.notInLayersNorInspect(canaryOne, canaryTwo)
+}
+
+// notInLayersNorInspect looks for values where they must never be.
+func (r *rig) notInLayersNorInspect(canaries ...string) {
+	r.Helper()
+	for service, c := range r.seen() {
+		changes, err := r.engine.docker.ContainerDiff(r.Context(), c.ID)
+		r.must(err)
+		for _, change := range changes {
+			if strings.HasPrefix(change.Path, "/run/secrets/") || strings.HasPrefix(change.Path, "/s/") && strings.Count(change.Path, "/") > 2 {
+				r.Errorf("%s: %s is in the layer", service, change.Path)
+			}
+		}
+		_, raw, err := r.engine.docker.ContainerInspectWithRaw(r.Context(), c.ID, false)
+		r.must(err)
+		export, err := r.engine.docker.ContainerExport(r.Context(), c.ID)
+		r.must(err)
+		layer := exported(r, export)
+		r.must(export.Close())
+		for _, canary := range canaries {
+			if strings.Contains(string(raw), canary) || strings.Contains(layer, canary) {
+				r.Errorf("%s: %s shows", service, canary)
+			}
+		}
+	}
+}
+
+// exported is the content of the small files of an exported container.
+func exported(r *rig, archive io.Reader) string {
+	r.Helper()
+	var text strings.Builder
+	for files := tar.NewReader(archive); ; {
+		header, err := files.Next()
+		if errors.Is(err, io.EOF) {
+			return text.String()
+		}
+		r.must(err)
+		if header.Size < 1<<16 {
+			_, err = io.Copy(&text, files)
+			r.must(err)
+		}
+	}
+}
+
+func TestStaleUntilTaken(t *testing.T) {
+	r := newRig(t, twoServices)
+	r.create()
+	r.feed("ONE", "1", "TWO", "2")
+	r.start("a", "b")
+	r.equal("after start", r.stale(r.engine), "map[]")
+	d := r.feed("ONE", "1", "TWO", "22")
+	r.equal("changed", d.Changed, "[a]")
+	r.equal("one changed", r.stale(r.engine), "map[a:true]")
+	r.feed("ONE", "11", "TWO", "22")
+	r.equal("both changed, a twice", r.stale(r.engine), "map[a:true b:true]")
+
+	t.Run("another daemon finds out", func(t *testing.T) {
+		other := dialReal(t)
+		r.equal("stale", r.stale(other), "map[a:true b:true]")
+		d, err := other.Feed(t.Context(), r.project, r.values("ONE", "11", "TWO", "22"))
+		r.must(err)
+		r.equal("changed", d.Changed, "[]")
+		r.equal("stale still", r.stale(other), "map[a:true b:true]")
+	})
+	r.must(r.engine.Restart(t.Context(), r.container("a").ID))
+	r.equal("a restarted", r.stale(r.engine), "map[b:true]")
+	r.must(r.engine.Signal(t.Context(), r.container("b").ID, "SIGCONT"))
+	r.must(r.engine.MarkTaken(t.Context(), r.project, "b"))
+	r.equal("b took it", r.stale(r.engine), "map[]")
+	r.equal("and another daemon knows", r.stale(dialReal(t)), "map[]")
+}
+
+func TestInterruptedDeliveryIsDoneAgain(t *testing.T) {
+	r := newRig(t, twoServices)
+	r.create()
+	r.feed("ONE", "1", "TWO", "2")
+	r.start("a", "b")
+	// What a daemon leaves that is killed after the copy and before the renames.
+	keeper := r.container(KeeperService)
+	old, err := r.engine.readRecord(t.Context(), keeper, "a")
+	r.must(err)
+	files, values := r.project.Services["a"].Files, r.values("ONE", "11", "TWO", "2")
+	begun, err := newRecord(old, files, values)
+	r.must(err)
+	b := newBatch()
+	b.stage("a", begun, files, values)
+	r.must(r.engine.send(t.Context(), keeper, b))
+	r.equal("readers see the old file", r.sh("a", "cat /run/secrets/ONE"), "1")
+
+	next := dialReal(t)
+	r.equal("stale to the next daemon", r.stale(next), "map[a:true]")
+	d, err := next.Feed(t.Context(), r.project, values)
+	r.must(err)
+	r.equal("changed", d.Changed, "[a b]")
+	r.equal("delivered", r.sh("a", "cat /run/secrets/ONE; ls -A /run/secrets/.stage"), "11record")
+	r.equal("stale", r.stale(next), "map[a:true b:true]")
+}
+
+func TestTornRecordIsDeliveredAnew(t *testing.T) {
+	r := newRig(t, twoServices)
+	r.create()
+	r.feed("ONE", "1", "TWO", "2")
+	r.start("a", "b")
+	b := newBatch()
+	b.write(&tar.Header{Name: "a/.stage/record", Mode: 0o400}, []byte(`{"finger`))
+	r.must(r.engine.send(t.Context(), r.container(KeeperService), b))
+	next := dialReal(t)
+	d, err := next.Feed(t.Context(), r.project, r.values("ONE", "1", "TWO", "2"))
+	r.must(err)
+	r.equal("changed", d.Changed, "[a]")
+	r.equal("stale", r.stale(next), "map[a:true]")
+}
+
+func TestKeeperLost(t *testing.T) {
+	r := newRig(t, twoServices)
+	r.create()
+	r.feed("ONE", "1", "TWO", "2")
+	r.start("a")
+	keeper := r.container(KeeperService)
+	r.must(r.engine.docker.ContainerKill(t.Context(), keeper.ID, "KILL"))
+	r.eventually("the keeper is down", func() bool { return !r.container(KeeperService).Running })
+	r.equal("fed", r.engine.Fed(r.seen()), false)
+	r.equal("a keeps its files", r.sh("a", "cat /run/secrets/ONE"), "1")
+	d := r.feed("ONE", "1", "TWO", "2")
+	r.equal("b had nobody who held its files", d.Changed, "[b]")
+	r.equal("fed", r.engine.Fed(r.seen()), true)
+	r.equal("nobody restarts for that", r.stale(r.engine), "map[]")
+	r.start("b")
+	r.equal("b is fed", r.sh("b", "cat /run/secrets/ONE"), "1")
+}
+
+func TestMissingValues(t *testing.T) {
+	r := newRig(t, twoServices)
+	r.create()
+	d := r.feed("ONE", "1")
+	r.equal("incomplete", d.Incomplete, map[string][]secrets.Name{"a": {"TWO"}})
+	r.equal("complete", d.Complete, "[b plain]")
+	r.start("a", "b")
+	r.equal("a got nothing", r.sh("a", "ls -A /run/secrets"), "")
+	r.equal("b got its own", r.sh("b", "cat /run/secrets/ONE"), "1")
+}
+
+func TestWhatIsNotWantedGoes(t *testing.T) {
+	r := newRig(t, twoServices)
+	r.create()
+	r.feed("ONE", "1", "TWO", "2")
+	r.start("a", "b", "plain")
+	before := r.container("b")
+	r.load(strings.Replace(twoServices, "secrets: [ONE, {", "secrets: [{", 1))
+	r.create()
+	r.feed("ONE", "1", "TWO", "2")
+	r.equal("a's files", r.sh("a", "ls /run/secrets"), "two")
+	r.equal("b was left alone", r.container("b").Instance, before.Instance)
+	r.equal("stale", r.stale(r.engine), "map[a:true]")
+	r.load(strings.Replace(twoServices, "plain: { image: IMAGE,", "plain: { image: IMAGE, secrets: [TWO],", 1))
+	r.create() // the keeper is replaced: it holds another volume
+	r.equal("fed", r.engine.Fed(r.seen()), false)
+	d := r.feed("ONE", "1", "TWO", "2")
+	r.equal("changed", d.Changed, "[a plain]")
+	r.equal("b did not notice", r.container("b").Instance, before.Instance)
+}
+
+func TestReadersNeverSeeAMissingOrMixedFile(t *testing.T) {
+	r := newRig(t, `
+services:
+  a:
+    image: IMAGE
+    entrypoint: SLEEP
+    secrets: [ONE]
+    x-minibot: { on_change: none }
+secrets: { ONE: { environment: ONE } }
+`)
+	r.create()
+	full := [2]string{strings.Repeat("a", 500), strings.Repeat("b", 500)}
+	r.feed("ONE", full[0])
+	r.start("a")
+	const rounds = 300
+	type outcome struct {
+		result ExecResult
+		err    error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		script := `n=0; while [ ! -e /tmp/stop ]; do IFS= read -r v </run/secrets/ONE; case ${#v}$v in 500a*b*|500b*a*) echo mixed;; 500*) ;; *) echo bad ${#v};; esac; n=$((n+1)); done; echo reads $n >&2`
+		result, err := r.engine.Exec(t.Context(), r.container("a").ID, Exec{Cmd: []string{"/bin/sh", "-c", script}})
+		done <- outcome{result, err}
+	}()
+	keeper := r.container(KeeperService)
+	files := r.project.Services["a"].Files
+	for i := range rounds { // what Feed does to the files, without its questions
+		values := r.values("ONE", full[i%2])
+		b := newBatch()
+		b.stage("a", record{Open: true}, files, values)
+		r.must(r.engine.send(t.Context(), keeper, b))
+		result, err := r.engine.Exec(t.Context(), keeper.ID, Exec{Cmd: append([]string{"/keeper"}, b.orders...)})
+		r.must(err)
+		r.equal("exit code", result.ExitCode, 0)
+	}
+	r.sh("a", "touch /tmp/stop")
+	o := <-done
+	r.must(o.err)
+	if len(o.result.Stdout) > 0 || o.result.ExitCode != 0 {
+		t.Errorf("exit %d: %.200s", o.result.ExitCode, o.result.Stdout)
+	}
+	t.Logf("%d replacements, %s", rounds, o.result.Stderr)
+}
+
+func TestLargeAndAwkwardValues(t *testing.T) {
+	r := newRig(t, twoServices)
+	r.create()
+	large := strings.Repeat("x", secrets.MaxValueSize)
+	awkward := "a b'\"$HOME\n\\ü\r\n"
+	r.feed("ONE", large, "TWO", awkward)
+	r.start("a")
+	r.equal("size", r.sh("a", "wc -c </run/secrets/ONE"), secrets.MaxValueSize)
+	result, err := r.engine.Exec(t.Context(), r.container("a").ID, Exec{Cmd: []string{"cat", "/run/secrets/two"}})
+	r.must(err)
+	if string(result.Stdout) != awkward {
+		t.Errorf("got %q", result.Stdout)
+	}
+}
+
+func TestWithdraw(t *testing.T) {
+	r := newRig(t, twoServices)
+	r.create()
+	r.feed("ONE", "1", "TWO", "2")
+	r.start("a")
+	if err := r.engine.Withdraw(t.Context(), r.project); !errors.Is(err, ErrStillRunning) {
+		t.Errorf("while a runs: %v", err)
+	}
+	r.must(r.engine.Stop(t.Context(), r.container("a").ID))
+	r.must(r.engine.Withdraw(t.Context(), r.project))
+	if _, err := r.engine.Container(t.Context(), r.project, KeeperService); !errors.Is(err, ErrNoContainer) {
+		t.Errorf("the keeper is there: %v", err)
+	}
+	r.equal("fed", r.engine.Fed(r.seen()), false)
+	r.must(r.engine.Withdraw(t.Context(), r.project))
+	r.start("a")
+	r.equal("a's files", r.sh("a", "ls -A /run/secrets"), "")
+	r.must(r.engine.Stop(t.Context(), r.container("a").ID))
+	if _, err := r.engine.Feed(t.Context(), r.project, nil); !errors.Is(err, ErrNoContainer) {
+		t.Errorf("feed without a keeper: %v", err)
+	}
+	r.create()
+	r.feed("ONE", "1", "TWO", "2")
+	r.start("a")
+	r.equal("a is fed again", r.sh("a", "cat /run/secrets/two"), "2")
+}
+
+func TestKeeperContainerIsLockedDown(t *testing.T) {
+	r := newRig(t, twoServices)
+	r.create()
+	r.feed("ONE", "1", "TWO", "2")
+	info, err := r.engine.docker.ContainerInspect(t.Context(), r.container(KeeperService).ID)
+	r.must(err)
+	h := info.HostConfig
+	if h.NetworkMode != "none" || !h.ReadonlyRootfs || *h.PidsLimit != 16 || h.RestartPolicy.Name != container.RestartPolicyAlways || h.LogConfig.Type != "none" {
+		t.Errorf("%+v", h)
+	}
+}
