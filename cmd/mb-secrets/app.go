@@ -28,10 +28,12 @@ const (
 type app struct {
 	io       *console.IO
 	homeFlag string
-	quiet    bool // never ask, as in shell completion
+	quiet    bool          // never ask, as in shell completion
+	patience time.Duration // how long to wait for a daemon that holds the store and does not answer
 
 	place    *place
 	store    secrets.Store
+	asking   error // how the passphrase's prompt was interrupted
 	required []secrets.Requirement
 	loaded   bool
 }
@@ -95,7 +97,7 @@ func (a *app) backend(ctx context.Context) (control.SecretsBackend, bool, error)
 	}
 	client := &control.Client{Socket: p.paths.Socket}
 	lock := func(ctx context.Context, do func() error) error { return control.WithLock(ctx, p.paths.DaemonLock, do) }
-	bounded, cancel := context.WithTimeout(ctx, daemonPatience)
+	bounded, cancel := context.WithTimeout(ctx, a.patience)
 	defer cancel()
 	tick := time.NewTicker(daemonInterval)
 	defer tick.Stop()
@@ -141,6 +143,9 @@ func (a *app) openStore(ctx context.Context) (secrets.Store, error) {
 		return a.store, nil
 	}
 	store, err := stores.Open(ctx, a.storeOptions(ctx))
+	if a.asking != nil { // ^C is no wrong passphrase
+		return nil, a.asking
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -157,6 +162,9 @@ func (a *app) storeOptions(ctx context.Context) stores.Options {
 				return "", console.ErrNoTerminal
 			}
 			passphrase, err := a.io.Hidden(ctx, "passphrase of the store (not shown): ")
+			if errors.Is(err, context.Canceled) {
+				a.asking = err
+			}
 			return string(passphrase), err
 		},
 	}

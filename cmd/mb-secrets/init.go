@@ -142,6 +142,9 @@ func writeNew(path string, data []byte) (made bool, err error) {
 // makeStore makes the store when there is none. The store itself keeps two from making it at once.
 func (a *app) makeStore(ctx context.Context) error {
 	store, err := stores.Open(ctx, a.storeOptions(ctx))
+	if a.asking != nil {
+		return a.asking
+	}
 	if err == nil {
 		a.store = store
 	}
@@ -169,7 +172,7 @@ func noStore(err error) bool {
 
 // firstList lists the secrets, and gives a daemon that waited for the store time to find it.
 func (a *app) firstList(ctx context.Context) ([]control.Secret, error) {
-	bounded, cancel := context.WithTimeout(ctx, daemonPatience)
+	bounded, cancel := context.WithTimeout(ctx, a.patience)
 	defer cancel()
 	tick := time.NewTicker(daemonInterval)
 	defer tick.Stop()

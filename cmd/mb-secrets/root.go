@@ -20,7 +20,7 @@ const exitCodes = `Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 6 minibot
 
 // run carries out one command line and returns the exit code.
 func run(ctx context.Context, args []string, io *console.IO) int {
-	a := &app{io: io}
+	a := &app{io: io, patience: daemonPatience}
 	root := a.command()
 	root.SetArgs(args)
 	root.SetIn(io.In)
@@ -127,7 +127,7 @@ func (a *app) completeNames(cmd *cobra.Command, args []string, prefix string) ([
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
 	defer cancel()
-	a.quiet = true
+	a.quiet, a.patience = true, time.Second
 	list, err := a.list(ctx)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
