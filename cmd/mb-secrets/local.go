@@ -101,7 +101,7 @@ func (l *local) Change(ctx context.Context, changes []control.Change, report fun
 	}
 	return l.with(ctx, func(store secrets.Store) error {
 		for _, change := range changes {
-			message, err := store1(ctx, store, required, change)
+			message, err := storeChange(ctx, store, required, change)
 			if err != nil {
 				return err
 			}
@@ -111,8 +111,8 @@ func (l *local) Change(ctx context.Context, changes []control.Change, report fun
 	})
 }
 
-// store1 stores one change and says what became of it.
-func store1(ctx context.Context, store secrets.Store, required []secrets.Requirement, change control.Change) (string, error) {
+// storeChange stores one change and says what became of it.
+func storeChange(ctx context.Context, store secrets.Store, required []secrets.Requirement, change control.Change) (string, error) {
 	name := change.Name
 	var r secrets.Requirement
 	if i := slices.IndexFunc(required, func(r secrets.Requirement) bool { return r.Name == name }); i >= 0 {

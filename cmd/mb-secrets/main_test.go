@@ -143,17 +143,14 @@ func listing(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// daemon starts a daemon for the script's home: the real server over a store in memory. "daemon mute" only holds the lock.
-func daemon(ts *testscript.TestScript, _ bool, args []string) {
+// daemon starts a daemon for the script's home: the real server over a store in memory.
+func daemon(ts *testscript.TestScript, _ bool, _ []string) {
 	home := ts.Getenv("MINIBOT_HOME")
 	run := filepath.Join(home, "run")
 	ts.Check(os.MkdirAll(run, 0o700))
 	release, err := control.AcquireLock(context.Background(), filepath.Join(run, "minibotd.lock"))
 	ts.Check(err)
 	ts.Defer(func() { ts.Check(release()) })
-	if len(args) > 0 {
-		return
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	listener, err := control.Listen(filepath.Join(run, "minibotd.sock"))
 	ts.Check(err)
@@ -189,7 +186,7 @@ func newFakeDaemon(compose string) *fakeDaemon {
 	}}
 }
 
-// Change stores and reports as a daemon would, service by service; a change of API_KEY to "canary-refused" fails.
+// Change stores and reports as a daemon would, service by service; a change to "canary-refused" fails.
 func (d *fakeDaemon) Change(ctx context.Context, changes []control.Change, report func(control.Progress)) error {
 	for _, change := range changes {
 		if string(change.Value) == "canary-refused" {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +25,7 @@ func (a *app) setCommand() *cobra.Command {
 		Example:     "  mb-secrets set TELEGRAM_BOT_TOKEN\n  pass show telegram | mb-secrets set TELEGRAM_BOT_TOKEN",
 		Annotations: takesValue,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 2 && args[1] != "-" || len(args) > 2 || len(args) > 0 && hasEquals(args[0]) {
+			if len(args) == 2 && args[1] != "-" || len(args) > 2 || len(args) > 0 && strings.Contains(args[0], "=") {
 				err := usage("a value on the command line is refused: it would show in ps and stay in the shell's history")
 				return hint.Wrap(err, "mb-secrets set NAME asks for it; change a value that was typed there")
 			}
@@ -39,15 +40,6 @@ func (a *app) setCommand() *cobra.Command {
 			return interrupted(a.set(cmd.Context(), name, len(args) == 2), "nothing changed")
 		},
 	}
-}
-
-func hasEquals(arg string) bool {
-	for _, r := range arg {
-		if r == '=' {
-			return true
-		}
-	}
-	return false
 }
 
 func (a *app) set(ctx context.Context, name secrets.Name, stdin bool) error {
