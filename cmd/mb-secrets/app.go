@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"minibot/config"
+	"minibot/console"
+	"minibot/control"
+	"minibot/hint"
+	"minibot/secrets"
+	"minibot/secrets/stores"
+	"minibot/stack"
+)
+
+// How long a daemon that holds the lock may take to answer, and how often it is asked.
+const (
+	daemonPatience = 10 * time.Second
+	daemonInterval = 100 * time.Millisecond
+)
+
+// app is one run of the program. What it has opened it keeps: a passphrase is asked for once.
+type app struct {
+	io       *console.IO
+	homeFlag string
+	quiet    bool          // never ask, as in shell completion
+	patience time.Duration // how long to wait for a daemon that holds the store and does not answer
+
+	place    *place
+	store    secrets.Store
+	asking   error // how the passphrase's prompt was interrupted
+	required []secrets.Requirement
+	loaded   bool
+}
+
+// place is the installation that a command works on.
+type place struct {
+	config config.Config
+	paths  config.Paths
+}
+
+// home returns the installation's directory, absolute: --home over MINIBOT_HOME over the default.
+func (a *app) home() (string, error) {
+	if a.homeFlag == "" {
+		return config.Home()
+	}
+	home, err := filepath.Abs(a.homeFlag)
+	if err != nil {
+		return "", fmt.Errorf("--home: %w", err)
+	}
+	return home, nil
+}
+
+// at returns the installation, or an error that wraps secrets.ErrNoStore when there is none.
+func (a *app) at() (*place, error) {
+	if a.place != nil {
+		return a.place, nil
+	}
+	home, err := a.home()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(home); errors.Is(err, fs.ErrNotExist) {
+		return nil, hint.Wrap(fmt.Errorf("%w: %s does not exist", secrets.ErrNoStore, home), "mb-secrets init")
+	}
+	return a.open(home)
+}
+
+// open reads the configuration of home and makes the directories that are missing in it.
+func (a *app) open(home string) (*place, error) {
+	paths, err := config.NewPaths(home)
+	if err != nil {
+		return nil, err
+	}
+	if err := config.EnsureHome(paths); err != nil {
+		return nil, err
+	}
+	c, err := config.Load(home)
+	if err != nil {
+		return nil, err
+	}
+	a.place = &place{config: c, paths: paths.With(c)}
+	return a.place, nil
+}
+
+// backend returns the daemon where one runs (and true), and otherwise the store itself. A daemon that holds the lock
+// and does not answer in time is control.ErrUnreachable.
+func (a *app) backend(ctx context.Context) (control.SecretsBackend, bool, error) {
+	p, err := a.at()
+	if err != nil {
+		return nil, false, err
+	}
+	client := &control.Client{Socket: p.paths.Socket}
+	lock := func(ctx context.Context, do func() error) error { return control.WithLock(ctx, p.paths.DaemonLock, do) }
+	bounded, cancel := context.WithTimeout(ctx, a.patience)
+	defer cancel()
+	tick := time.NewTicker(daemonInterval)
+	defer tick.Stop()
+	for {
+		// Any answer, a refusal too, says that the daemon is there.
+		_, err := client.Secrets(bounded)
+		switch {
+		case ctx.Err() != nil:
+			return nil, false, ctx.Err()
+		case bounded.Err() == nil && !errors.Is(err, control.ErrUnreachable):
+			return client, true, nil
+		}
+		err = lock(bounded, func() error { return nil })
+		switch {
+		case err == nil:
+			return &local{lock: lock, open: a.openStore, requirements: a.requirements}, false, nil
+		case !errors.Is(err, control.ErrDaemonHolds) && bounded.Err() == nil:
+			return nil, false, err
+		}
+		select {
+		case <-tick.C: // it has just started, or is about to end
+		case <-bounded.Done():
+			if ctx.Err() != nil {
+				return nil, false, ctx.Err()
+			}
+			err := fmt.Errorf("%w: it holds the store, but does not answer on %s", control.ErrUnreachable, p.paths.Socket)
+			return nil, false, hint.Wrap(err, "minibotd status; if it hangs, end it and try again")
+		}
+	}
+}
+
+// list asks the backend for every secret.
+func (a *app) list(ctx context.Context) ([]control.Secret, error) {
+	backend, _, err := a.backend(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return backend.Secrets(ctx)
+}
+
+func (a *app) openStore(ctx context.Context) (secrets.Store, error) {
+	if a.store != nil {
+		return a.store, nil
+	}
+	store, err := stores.Open(ctx, a.storeOptions(ctx))
+	if a.asking != nil { // ^C is no wrong passphrase
+		return nil, a.asking
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.store = store // open until the program ends
+	return store, nil
+}
+
+func (a *app) storeOptions(ctx context.Context) stores.Options {
+	return stores.Options{
+		Kind: a.place.config.Store,
+		Home: a.place.paths.Home,
+		Passphrase: func() (string, error) {
+			if a.quiet {
+				return "", console.ErrNoTerminal
+			}
+			passphrase, err := a.io.Hidden(ctx, "passphrase of the store (not shown): ")
+			if errors.Is(err, context.Canceled) {
+				a.asking = err
+			}
+			return string(passphrase), err
+		},
+	}
+}
+
+// requirements reads the compose file.
+func (a *app) requirements(ctx context.Context) ([]secrets.Requirement, error) {
+	if a.loaded {
+		return a.required, nil
+	}
+	project, err := stack.Load(ctx, stack.LoadOptions{File: a.place.paths.Compose, Env: a.place.config.Env})
+	if err != nil {
+		return nil, err
+	}
+	a.required, a.loaded = project.Requirements, true
+	return a.required, nil
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"minibot/control"
+	"minibot/secrets"
+	"minibot/stack"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"mb-secrets": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		Setup:               setup,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code": code, "value": value, "sealed": sealed, "daemon": daemon, "same": same, "listing": listing,
+		},
+	})
+}
+
+// setup gives each script a home with a compose file and nothing else.
+func setup(env *testscript.Env) error {
+	compose, err := os.ReadFile("testdata/compose.yaml")
+	if err != nil {
+		return err
+	}
+	home := filepath.Join(env.WorkDir, "h")
+	env.Setenv("MINIBOT_HOME", home)
+	env.Setenv("HOME", env.WorkDir)
+	return errors.Join(os.Mkdir(home, 0o700), os.WriteFile(filepath.Join(home, "compose.yaml"), compose, 0o600))
+}
+
+// code EXIT COMMAND [ARGUMENT...] [<FILE] runs a command, checks its exit code, and that no canary shows unless get
+// or exec was asked for.
+func code(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code EXIT COMMAND [ARGUMENT...] [<FILE]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	args = args[1:]
+	var stdin []byte
+	if file, ok := strings.CutPrefix(args[len(args)-1], "<"); ok {
+		stdin, args = []byte(ts.ReadFile(file)), args[:len(args)-1]
+	}
+	path, err := exec.LookPath(args[0])
+	ts.Check(err)
+	cmd := exec.Command(path, args[1:]...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Stdin = bytes.NewReader(stdin)
+	for _, name := range []string{"PATH", "HOME", "MINIBOT_HOME", "TMPDIR", "API_KEY"} {
+		if v := ts.Getenv(name); v != "" {
+			cmd.Env = append(cmd.Env, name+"="+v)
+		}
+	}
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		ts.Fatalf("%v", err)
+	}
+	_, _ = ts.Stdout().Write(out.Bytes()) // in memory
+	_, _ = ts.Stderr().Write(errs.Bytes())
+	if got := cmd.ProcessState.ExitCode(); got != want {
+		ts.Fatalf("exit code %d, want %d\n%s%s", got, want, out.Bytes(), errs.Bytes())
+	}
+	mayShow := slices.Contains(args, "get") || slices.Contains(args, "exec")
+	if !mayShow && bytes.Contains(append(out.Bytes(), errs.Bytes()...), []byte("canary")) {
+		ts.Fatalf("a value shows:\n%s%s", out.Bytes(), errs.Bytes())
+	}
+}
+
+// value FILE KIND makes a file that a script cannot hold.
+func value(ts *testscript.TestScript, _ bool, args []string) {
+	kinds := map[string]string{
+		"nul":     "canary-\x00-nul-value",
+		"64k":     strings.Repeat("canary64", secrets.MaxValueSize/8),
+		"64k+nl":  strings.Repeat("canary64", secrets.MaxValueSize/8) + "\n",
+		"64k+1":   strings.Repeat("canary64", secrets.MaxValueSize/8) + "x",
+		"crlf":    "canary-crlf-value\r\n",
+		"nl":      "canary-crlf-value\n",
+		"bare":    "canary-crlf-value",
+		"twonl":   "canary-crlf-value\n\n",
+		"newline": "\n",
+		"odd":     " canary 'single' \"double\" $HOME `id` \\ tab\t\nsecond line ü 日本 \xff ",
+		"nulline": "API_KEY=canary-good-value\nGATEWAY_TOKEN=canary-\x00-bad\n",
+	}
+	text, ok := kinds[args[1]]
+	if !ok {
+		ts.Fatalf("no kind %s", args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// same FILE FILE compares bytes; stdout is one.
+func same(ts *testscript.TestScript, neg bool, args []string) {
+	if (ts.ReadFile(args[0]) == ts.ReadFile(args[1])) == neg {
+		ts.Fatalf("%s and %s: equal is %v", args[0], args[1], neg)
+	}
+}
+
+// sealed DIR checks that no file below DIR holds a canary.
+func sealed(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if bytes.Contains(data, []byte("canary")) {
+			ts.Fatalf("%s holds a value in plain", path)
+		}
+		return err
+	}))
+}
+
+// listing DIR NAME... checks what is in DIR.
+func listing(ts *testscript.TestScript, _ bool, args []string) {
+	entries, err := os.ReadDir(ts.MkAbs(args[0]))
+	ts.Check(err)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if want := args[1:]; !slices.Equal(names, want) {
+		ts.Fatalf("%s holds %q, want %q", args[0], names, want)
+	}
+}
+
+// daemon starts a daemon for the script's home: the real server over a store in memory.
+func daemon(ts *testscript.TestScript, _ bool, _ []string) {
+	home := ts.Getenv("MINIBOT_HOME")
+	run := filepath.Join(home, "run")
+	ts.Check(os.MkdirAll(run, 0o700))
+	release, err := control.AcquireLock(context.Background(), filepath.Join(run, "minibotd.lock"))
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(release()) })
+	ctx, cancel := context.WithCancel(context.Background())
+	listener, err := control.Listen(filepath.Join(run, "minibotd.sock"))
+	ts.Check(err)
+	done := make(chan error, 1)
+	go func() {
+		done <- (&control.Server{Backend: newFakeDaemon(filepath.Join(home, "compose.yaml"))}).Serve(ctx, listener)
+	}()
+	ts.Defer(func() {
+		cancel()
+		ts.Check(<-done)
+	})
+}
+
+// fakeDaemon keeps secrets in memory and has no stack.
+type fakeDaemon struct {
+	control.StackBackend
+	control.HistoryBackend
+	local
+}
+
+func newFakeDaemon(compose string) *fakeDaemon {
+	store := secrets.NewMemory()
+	return &fakeDaemon{local: local{
+		lock: func(_ context.Context, do func() error) error { return do() },
+		open: func(context.Context) (secrets.Store, error) { return store, nil },
+		requirements: func(ctx context.Context) ([]secrets.Requirement, error) {
+			p, err := stack.Load(ctx, stack.LoadOptions{File: compose})
+			if err != nil {
+				return nil, err
+			}
+			return p.Requirements, nil
+		},
+	}}
+}
+
+// Change stores and reports as a daemon would, service by service; a change to "canary-refused" fails.
+func (d *fakeDaemon) Change(ctx context.Context, changes []control.Change, report func(control.Progress)) error {
+	for _, change := range changes {
+		if string(change.Value) == "canary-refused" {
+			return errors.Join(control.ErrRolledBack, errors.New("postgres did not accept it"))
+		}
+	}
+	report(control.Progress{Service: "gateway", Message: "restarting"})
+	report(control.Progress{Service: "gateway", Message: "healthy"})
+	return d.local.Change(ctx, changes, func(control.Progress) {})
+}
