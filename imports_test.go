@@ -41,7 +41,7 @@ var allowed = map[string][]string{
 	"minibot/config":     {"minibot/hint"},
 	"minibot/stack":      {"minibot/secrets", "minibot/hint", "minibot/stack"},
 	"minibot/supervisor": {"minibot/secrets", "minibot/hint"},
-	"minibot/rotation":   {"minibot/secrets", "minibot/hint"},
+	"minibot/rotation":   {"minibot/secrets", "minibot/hint", "minibot/database"},
 	"minibot/database":   {"minibot/secrets", "minibot/hint"},
 	"minibot/control":    {"minibot/secrets", "minibot/hint"},
 	"minibot/console":    {"minibot/hint"},

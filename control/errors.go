@@ -60,7 +60,6 @@ var (
 	ErrRolledBack      = errors.New("rolled back")
 	ErrRecoveryPending = errors.New("a recovery is pending")
 	ErrUnreachable     = errors.New("minibotd is unreachable")
-	ErrNoStore         = errors.New("there is no store")
 	ErrInterrupted     = errors.New("interrupted") // by a person, at a prompt
 	ErrVersion         = errors.New("the versions do not fit")
 	ErrBusy            = errors.New("minibotd is busy")
@@ -94,7 +93,7 @@ var kinds = [...]kind{
 	{CodeTooLarge, secrets.ErrTooLarge, 2, http.StatusRequestEntityTooLarge},
 	{CodeLocked, secrets.ErrLocked, 7, http.StatusLocked},
 	{CodeDenied, secrets.ErrDenied, 7, http.StatusForbidden},
-	{CodeNoStore, ErrNoStore, 7, http.StatusServiceUnavailable},
+	{CodeNoStore, secrets.ErrNoStore, 7, http.StatusServiceUnavailable},
 	{CodeNotFound, secrets.ErrNotFound, 3, http.StatusNotFound},
 	{CodeInternal, errInternal, 1, http.StatusInternalServerError},
 	{CodeFailed, errFailed, 1, http.StatusInternalServerError},

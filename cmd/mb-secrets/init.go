@@ -148,7 +148,7 @@ func (a *app) makeStore(ctx context.Context) error {
 	if err == nil {
 		a.store = store
 	}
-	if !noStore(err) {
+	if !errors.Is(err, secrets.ErrNoStore) {
 		return nil // it is there; what is wrong with it, if anything, the list will say, or the daemon
 	}
 	options := a.storeOptions(ctx)
@@ -166,10 +166,6 @@ func (a *app) makeStore(ctx context.Context) error {
 	return nil
 }
 
-func noStore(err error) bool {
-	return errors.Is(err, secrets.ErrNoStore) || errors.Is(err, control.ErrNoStore)
-}
-
 // firstList lists the secrets, and gives a daemon that waited for the store time to find it.
 func (a *app) firstList(ctx context.Context) ([]control.Secret, error) {
 	bounded, cancel := context.WithTimeout(ctx, a.patience)
@@ -178,7 +174,7 @@ func (a *app) firstList(ctx context.Context) ([]control.Secret, error) {
 	defer tick.Stop()
 	for {
 		list, err := a.list(ctx)
-		if !noStore(err) {
+		if !errors.Is(err, secrets.ErrNoStore) {
 			return list, err
 		}
 		select {

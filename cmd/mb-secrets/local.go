@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"minibot/control"
 	"minibot/hint"
+	"minibot/rotation"
 	"minibot/secrets"
 )
 
@@ -42,45 +42,7 @@ func (l *local) Secrets(ctx context.Context) ([]control.Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	return merge(required, entries), nil
-}
-
-// merge makes one row of each name. Slots other than current are no rows of their own.
-func merge(required []secrets.Requirement, entries []secrets.Entry) []control.Secret {
-	rows := map[secrets.Name]*control.Secret{}
-	for _, r := range required {
-		used := append([]string{}, r.UsedBy...)
-		rows[r.Name] = &control.Secret{Name: string(r.Name), UsedBy: used, State: "missing", Description: r.Description, Generate: r.Generate != nil}
-	}
-	declared := func(name secrets.Name) bool {
-		return slices.ContainsFunc(required, func(r secrets.Requirement) bool { return r.Name == name })
-	}
-	for _, e := range entries { // by name and slot: current comes before pending
-		if e.Slot == secrets.Previous {
-			continue
-		}
-		row := rows[e.Name]
-		if row == nil {
-			row = &control.Secret{Name: string(e.Name), UsedBy: []string{}}
-			rows[e.Name] = row
-		}
-		changed := e.Changed
-		row.Changed = &changed
-		switch {
-		case e.Slot == secrets.Pending:
-			row.State = "pending"
-		case declared(e.Name):
-			row.Set, row.State = true, "current"
-		default:
-			row.Set, row.State = true, "unused"
-		}
-	}
-	list := make([]control.Secret, 0, len(rows))
-	for _, row := range rows {
-		list = append(list, *row)
-	}
-	slices.SortFunc(list, func(a, b control.Secret) int { return strings.Compare(a.Name, b.Name) })
-	return list
+	return control.SecretRows(required, entries), nil
 }
 
 // Reveal returns the current value of name.
@@ -122,30 +84,23 @@ func storeChange(ctx context.Context, store secrets.Store, required []secrets.Re
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
+	r.Name = name // an undeclared secret has no requirement
 	current, err := store.Get(ctx, name, secrets.Current)
 	if err != nil && !errors.Is(err, secrets.ErrNotFound) {
 		return "", err
 	}
+	slot, err := rotation.Stage(ctx, store, r, value)
 	switch {
-	case current.Value.IsZero():
-		// What waited first: after a crash between the two it must not replace the newer value.
-		if err := drop(ctx, store, name, secrets.Pending); err != nil {
-			return "", err
-		}
-		return fmt.Sprintf("%s is set; it takes effect at the next start of minibotd", name), store.Put(ctx, name, secrets.Current, value)
-	case current.Value.Equal(value):
-		if err := drop(ctx, store, name, secrets.Pending); err != nil {
-			return "", err
-		}
-		return fmt.Sprintf("%s has this value already; nothing changes", name), nil
-	}
-	if err := store.Put(ctx, name, secrets.Pending, value); err != nil {
+	case err != nil:
 		return "", err
-	}
-	if r.Rotate.InDatabase() {
+	case current.Value.IsZero():
+		return fmt.Sprintf("%s is set; it takes effect at the next start of minibotd", name), nil
+	case current.Value.Equal(value):
+		return fmt.Sprintf("%s has this value already; nothing changes", name), nil
+	case slot == secrets.Pending:
 		return fmt.Sprintf("%s waits in pending: %s takes it at the next start of minibotd, until then the current value stays in force", name, r.Rotate.Service), nil
 	}
-	return fmt.Sprintf("%s is changed; it takes effect at the next start of minibotd", name), secrets.Promote(ctx, store, name)
+	return fmt.Sprintf("%s is changed; it takes effect at the next start of minibotd", name), nil
 }
 
 func valueOf(change control.Change, recipe *secrets.Recipe) (secrets.Value, error) {
@@ -163,29 +118,7 @@ func noRecipe(name secrets.Name) error {
 	return hint.Wrap(err, "mb-secrets set %s, or mb-secrets generate %s --length 32", name, name)
 }
 
-// drop empties a slot, if it holds anything.
-func drop(ctx context.Context, store secrets.Store, name secrets.Name, slot secrets.Slot) error {
-	if err := store.Delete(ctx, name, slot); err != nil && !errors.Is(err, secrets.ErrNotFound) {
-		return err
-	}
-	return nil
-}
-
-// Delete empties every slot of name, current last: whoever is interrupted finds it still there and can repeat.
+// Delete empties every slot of name.
 func (l *local) Delete(ctx context.Context, name secrets.Name) error {
-	return l.with(ctx, func(store secrets.Store) error {
-		found := false
-		for _, slot := range []secrets.Slot{secrets.Previous, secrets.Pending, secrets.Current} {
-			switch err := store.Delete(ctx, name, slot); {
-			case err == nil:
-				found = found || slot != secrets.Previous
-			case !errors.Is(err, secrets.ErrNotFound):
-				return err
-			}
-		}
-		if !found {
-			return fmt.Errorf("%s: %w", name, secrets.ErrNotFound)
-		}
-		return nil
-	})
+	return l.with(ctx, func(store secrets.Store) error { return control.DeleteSecret(ctx, store, name) })
 }

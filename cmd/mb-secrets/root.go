@@ -32,9 +32,6 @@ func run(ctx context.Context, args []string, io *console.IO) int {
 	if errors.As(err, &status) {
 		return status.code
 	}
-	if noStore(err) {
-		return control.ExitCode(control.ErrNoStore)
-	}
 	return control.ExitCode(err)
 }
 
