@@ -50,6 +50,7 @@ type Service struct {
 	Missing     []string // names of its secrets that are not set; it is held back while there are any
 	Adopt       Adoption
 	Completes   bool // some service waits for this one to end well; exit 0 is its goal and it is not started again
+	NoHeal      bool // report that it died or is unhealthy, but start it only at first and when a person asks
 	Stopped     bool // a person's intent: keep it down
 }
 
@@ -57,7 +58,7 @@ type Service struct {
 type Wanted struct {
 	Services map[string]Service
 	// Create counts the reasons to run ActionCreate although no container is missing: it rises when the compose
-	// definition changed. The supervisor creates once for each new value.
+	// definition changed. The supervisor creates once for each new value; zero is no reason.
 	Create uint64
 }
 
@@ -102,10 +103,20 @@ const (
 	ActionFeed                       // run the keeper and deliver
 	ActionWithdraw                   // everything is stopped: take the keeper and its files away
 	ActionStart
-	ActionRestart // honours the service's stop_grace_period
-	ActionStop    // likewise
-	ActionAdopt   // signal or exec, so that the service takes what was delivered
+	ActionRestart  // honours the service's stop_grace_period
+	ActionStop     // likewise
+	ActionAdopt    // signal or exec, so that the service takes what was delivered
+	ActionRecreate // stop, remove, create and start one service's container; honours stop_grace_period
 )
+
+// String returns the action's verb.
+func (k ActionKind) String() string {
+	verbs := [...]string{"create", "feed", "withdraw", "start", "restart", "stop", "adopt", "recreate"}
+	if int(k) < len(verbs) {
+		return verbs[k]
+	}
+	return "unknown"
+}
 
 // Action is one order of the policy to the runtime.
 type Action struct {
@@ -115,13 +126,15 @@ type Action struct {
 	Heal    bool   // counts as an attempt to heal
 }
 
-// Runtime is the world that the supervisor acts on. Its methods are called concurrently.
+// Runtime is the world that the supervisor acts on. Its methods are called concurrently, and return soon after their
+// context ends.
 type Runtime interface {
 	// Observe lists and inspects everything anew.
 	Observe(ctx context.Context) (Seen, error)
 	// Watch subscribes, calls ready once the subscription stands, then wake for each event, and returns when the
-	// stream ends. The service is "" when the event concerns the keeper or the whole project.
+	// stream ends. The service is "" when the event concerns the keeper or the whole project; at is the engine's time.
 	Watch(ctx context.Context, ready func(), wake func(service string, at time.Time)) error
-	// Do carries out one action and returns when the engine has.
+	// Do carries out one action and returns when the engine has. It bounds its own time, and does not retry: whether
+	// the action is still needed shows in what is observed next.
 	Do(ctx context.Context, action Action) error
 }

@@ -1,0 +1,217 @@
+package supervisor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// condition is what a container's observation means for its service.
+type condition uint8
+
+const (
+	condUnknown condition = iota // never looked at
+	condMissing                  // there is no container
+	condFresh                    // created, never started
+	condDead                     // was up, is not
+	condDone                     // a one-shot that ended well
+	condPaused
+	condStarting
+	condUnhealthy
+	condGood
+)
+
+func (c condition) running() bool { return c >= condPaused }
+
+func classify(s Service, c Container, found bool) condition {
+	switch {
+	case !found:
+		return condMissing
+	case !c.Running && c.StartedAt.IsZero():
+		return condFresh
+	case !c.Running && s.Completes && c.ExitCode == 0 && c.Error == "":
+		return condDone
+	case !c.Running:
+		return condDead
+	case c.Paused:
+		return condPaused
+	case c.Health == HealthUnhealthy:
+		return condUnhealthy
+	case c.Health == HealthHealthy, c.Health == HealthNone && !s.Healthcheck:
+		return condGood
+	default:
+		return condStarting
+	}
+}
+
+// order returns the services' names, dependencies first; cycles are cut anywhere.
+func order(services map[string]Service) []string {
+	var names []string
+	visited := make(map[string]bool, len(services))
+	var visit func(name string)
+	visit = func(name string) {
+		s, known := services[name]
+		if !known || visited[name] {
+			return
+		}
+		visited[name] = true
+		for _, dep := range s.DependsOn {
+			visit(dep.Service)
+		}
+		names = append(names, name)
+	}
+	for _, name := range sortedNames(services) {
+		visit(name)
+	}
+	return names
+}
+
+func sortedNames(services map[string]Service) []string {
+	names := make([]string, 0, len(services))
+	for name := range services {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// reaches tells whether from depends on to, directly or through others.
+func reaches(services map[string]Service, from, to string) bool {
+	return walk(services, from, func(name string) bool { return name == to })
+}
+
+// walk calls visit for every direct and indirect dependency of name until it returns true, and tells whether it did.
+func walk(services map[string]Service, name string, visit func(string) bool) bool {
+	visited := map[string]bool{}
+	var from func(string) bool
+	from = func(name string) bool {
+		for _, dep := range services[name].DependsOn {
+			if visited[dep.Service] {
+				continue
+			}
+			visited[dep.Service] = true
+			if visit(dep.Service) || from(dep.Service) {
+				return true
+			}
+		}
+		return false
+	}
+	return from(name)
+}
+
+// hold says why a service may not be started or restarted now; the zero hold lets it go.
+type hold struct {
+	reason, hint string
+	stuck        bool // only a person can end it
+}
+
+// gate returns what holds the service back.
+func (d *decision) gate(s Service) hold {
+	if len(s.Missing) > 0 {
+		return hold{"not set: " + strings.Join(s.Missing, ", "), "mb-secrets set " + s.Missing[0], true}
+	}
+	for _, dep := range s.DependsOn {
+		if h := d.waits(s.Name, dep); h.reason != "" {
+			return h
+		}
+	}
+	if s.Secrets && !d.seen.Fed {
+		return hold{reason: "secrets are not delivered yet"}
+	}
+	return hold{}
+}
+
+// waits returns what a dependency lacks.
+func (d *decision) waits(name string, dep Dependency) hold {
+	if d.satisfied(dep) {
+		return hold{}
+	}
+	s, known := d.wanted.Services[dep.Service]
+	stuck := d.blocked(dep.Service, map[string]bool{})
+	if !dep.Required && (stuck || d.st.services[dep.Service].degraded) {
+		return hold{}
+	}
+	switch {
+	case !known:
+		return hold{"depends on an unknown service: " + dep.Service, "", true}
+	case s.Stopped:
+		return hold{"depends on " + dep.Service + ", which is stopped", "minibotd start " + dep.Service, true}
+	case reaches(d.wanted.Services, dep.Service, name):
+		return hold{"dependency cycle through " + dep.Service, "", true}
+	}
+	goal := [...]string{Started: "started", Healthy: "healthy", Completed: "completed"}[min(dep.Condition, Completed)]
+	return hold{fmt.Sprintf("waits for %s to be %s", dep.Service, goal), "", stuck}
+}
+
+// satisfied tells whether a dependency's condition holds now.
+func (d *decision) satisfied(dep Dependency) bool {
+	s, known := d.wanted.Services[dep.Service]
+	if !known || s.Stopped {
+		return false
+	}
+	r := d.st.services[dep.Service]
+	if r.busy != nil && r.busy.Kind != ActionStart && r.busy.Kind != ActionAdopt {
+		return false
+	}
+	switch dep.Condition {
+	case Started:
+		return r.cond.running() && r.cond != condPaused || r.cond == condDone
+	case Healthy:
+		return r.cond == condGood
+	default:
+		c := d.seen.Containers[dep.Service]
+		return r.cond == condDone || r.cond == condDead && c.ExitCode == 0 && c.Error == ""
+	}
+}
+
+// blocked tells whether the service will not come up before a person acts.
+func (d *decision) blocked(name string, visited map[string]bool) bool {
+	s, known := d.wanted.Services[name]
+	if !known || s.Stopped || len(s.Missing) > 0 || visited[name] {
+		return true
+	}
+	r := d.st.services[name]
+	if r.cond == condPaused || d.reportOnly(r) {
+		return true
+	}
+	visited[name] = true
+	defer delete(visited, name)
+	return slices.ContainsFunc(s.DependsOn, func(dep Dependency) bool {
+		return dep.Required && !d.satisfied(dep) && d.blocked(dep.Service, visited)
+	})
+}
+
+// unsettled returns a direct or indirect dependency that is about to be restarted or being acted on, or "". One that
+// is degraded is not waited for.
+func (d *decision) unsettled(name string) string {
+	found := ""
+	walk(d.wanted.Services, name, func(dep string) bool {
+		s, known := d.wanted.Services[dep]
+		if !known || s.Stopped || reaches(d.wanted.Services, dep, name) {
+			return false
+		}
+		r := d.st.services[dep]
+		stale := r.cond.running() && s.Adopt != AdoptNothing && len(s.Missing) == 0 && d.seen.Containers[dep].Stale
+		if !r.degraded && r.cond != condPaused && (r.busy != nil || r.requested || stale) {
+			found = dep
+		}
+		return found != ""
+	})
+	return found
+}
+
+// followed returns a dependency with Restart that is up again as another instance than the service was started
+// against, or "".
+func (d *decision) followed(s Service, r *record) string {
+	for _, dep := range s.DependsOn {
+		known, ok := r.against[dep.Service]
+		if !dep.Restart || !ok || !d.satisfied(dep) {
+			continue
+		}
+		cond := d.st.services[dep.Service].cond
+		if (cond == condGood || cond == condDone) && d.seen.Containers[dep.Service].Instance != known {
+			return dep.Service
+		}
+	}
+	return ""
+}

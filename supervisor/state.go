@@ -1,0 +1,178 @@
+package supervisor
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"minibot/hint"
+)
+
+// state is everything that the policy remembers between two looks. Only the loop's goroutine holds one.
+type state struct {
+	services  map[string]*record
+	project   *Action // the action in flight that concerns the whole project
+	created   uint64  // the last Wanted.Create that was carried out
+	creating  uint64  // the Wanted.Create that the last ActionCreate was for
+	noticed   uint64  // the last Wanted.Create that was seen
+	create    retry
+	feed      retry
+	withdraw  retry
+	withdrawn bool
+	err, hint string  // of the last project action, until one succeeds
+	events    []Event // what the last step noticed
+}
+
+// record is what is remembered of one service.
+type record struct {
+	wanted    Service
+	busy      *Action // in flight
+	requested bool    // a person asked for a restart
+	cond      condition
+	instance  string
+	up        bool      // was seen up since it was last wanted up
+	lost      bool      // its container vanished after it was up
+	goodSince time.Time // by our own clock: the engine's may be another machine's
+	trouble   time.Time // when the present trouble was noticed
+	heal      retry
+	soft      retry // stop, adoption, following: what is done to a service that is not sick
+	failures  []time.Time
+	degraded  bool
+	restarts  int
+	err, hint string
+	against   map[string]string // instance of each followed dependency that it was started against
+	pending   map[string]string // likewise, for the start in flight
+	view      view
+}
+
+// view is what a person is shown of a service.
+type view struct {
+	state, reason, hint string
+	stuck               bool // goes on only when a person acts
+	settled             bool // is as it is wanted
+	since               time.Time
+}
+
+// retry paces the attempts at one thing: the first at once, each further one after a delay that doubles.
+type retry struct {
+	tries     int
+	open      bool // an attempt was made and not yet seen to have failed
+	delay     time.Duration
+	notBefore time.Time
+	restful   time.Time // since when there has been no need
+}
+
+func (s state) clone() state {
+	services := make(map[string]*record, len(s.services))
+	for name, r := range s.services {
+		c := *r
+		c.failures = slices.Clone(r.failures)
+		c.against = maps.Clone(r.against)
+		c.pending = maps.Clone(r.pending)
+		services[name] = &c
+	}
+	s.services = services
+	s.events = nil
+	return s
+}
+
+// urged returns the state after someone asked to look again: what the project waits for is tried at once.
+func (s state) urged() state {
+	s.create, s.feed, s.withdraw = retry{}, retry{}, retry{}
+	return s
+}
+
+// issue notes that action is in flight.
+func (s *state) issue(action Action) {
+	switch action.Kind {
+	case ActionCreate, ActionFeed, ActionWithdraw:
+		s.project = &action
+	default:
+		s.services[action.Service].busy = &action
+	}
+}
+
+// finish returns the state after action ended with err. Whether it helped is for the next observation to say.
+func (s state) finish(action Action, err error) state {
+	s = s.clone()
+	text, advice := "", ""
+	if err != nil {
+		text, advice = action.Kind.String()+" failed: "+err.Error(), hint.Of(err)
+	}
+	switch action.Kind {
+	case ActionCreate, ActionFeed, ActionWithdraw:
+		s.project, s.err, s.hint = nil, text, advice
+		if err == nil && action.Kind == ActionCreate {
+			s.created = s.creating
+		}
+		s.withdrawn = err == nil && action.Kind == ActionWithdraw
+		return s
+	}
+	r, ok := s.services[action.Service]
+	if !ok {
+		return s
+	}
+	r.busy, r.err, r.hint = nil, text, advice
+	if err == nil {
+		r.finished(action.Kind)
+	}
+	r.pending = nil
+	return s
+}
+
+func (r *record) finished(kind ActionKind) {
+	switch kind {
+	case ActionStart, ActionRestart, ActionRecreate:
+		r.up, r.lost = true, false
+		if r.pending != nil {
+			r.against = r.pending
+		}
+	case ActionStop:
+		r.up, r.lost = false, false
+		r.calm()
+	}
+}
+
+// calm forgets all failures: a person changed something, or the service proved itself.
+func (r *record) calm() {
+	r.heal, r.soft = retry{}, retry{}
+	r.failures, r.degraded = nil, false
+	r.err, r.hint, r.trouble = "", "", time.Time{}
+}
+
+// due tells whether an attempt may be made now. An attempt before it that was made in vain is judged failed.
+func (p *policy) due(r *retry, now time.Time, atCap bool) bool {
+	r.restful = time.Time{}
+	if r.open {
+		r.open = false
+		r.delay = p.delay(r.tries, atCap)
+		r.notBefore = now.Add(r.delay)
+	}
+	return !now.Before(r.notBefore)
+}
+
+// attempt notes that an attempt is made.
+func (r *retry) attempt() {
+	r.tries++
+	r.open = true
+}
+
+// rest notes that there is no need now, and forgets the attempts once that has lasted.
+func (r *retry) rest(now time.Time) {
+	switch {
+	case r.tries == 0:
+	case r.restful.IsZero():
+		r.restful = now
+	case now.Sub(r.restful) >= stable:
+		*r = retry{}
+	}
+}
+
+// delay returns how long to wait after the given number of attempts, stretched by up to a quarter.
+func (p *policy) delay(tries int, atCap bool) time.Duration {
+	d := p.options.BackoffCap
+	if shift := tries - 1; !atCap && shift < 16 {
+		d = min(d, p.options.BackoffFirst<<max(shift, 0))
+	}
+	return d + time.Duration(float64(d)/4*p.options.Rand())
+}
