@@ -27,8 +27,10 @@ type Status struct {
 	Reason string    // what it waits for or what failed
 	Hint   string    // what to do about it
 	// Ticket tells how fresh the snapshot is: it covers the calls of Apply and Wake that returned at most this.
-	Ticket   uint64
-	Services []ServiceStatus // sorted by name; while Unreachable as last seen
+	Ticket uint64
+	// Delivered tells that the secrets of every service that is to run are delivered, or that none needs any.
+	Delivered bool
+	Services  []ServiceStatus // sorted by name; while Unreachable as last seen
 }
 
 // ServiceStatus is a snapshot of one service.
@@ -43,7 +45,9 @@ type ServiceStatus struct {
 	Container   string // its name, "" while there is none
 	Attempt     int    // failed attempts in a row, 0 while all is well
 	NextAttempt time.Time
-	ExitCode    int // of the last run, 0 while running
+	ExitCode    int  // of the last run, 0 while running
+	Settled     bool // is as it is wanted: up, completed, or stopped on request
+	Stuck       bool // goes on only when a person acts
 }
 
 // Service returns the status of one service.
@@ -57,7 +61,7 @@ func (s Status) Service(name string) (ServiceStatus, bool) {
 
 // summarize tells how things stand after a step of the policy; Since and Ticket are left to the caller.
 func summarize(st state, wanted Wanted, seen Seen, now time.Time) Status {
-	status := Status{Phase: Converging}
+	status := Status{Phase: Converging, Delivered: seen.Fed || !needsSecrets(wanted)}
 	var stuck, failing, unsettled *record
 	running, down := false, len(wanted.Services) > 0
 	for _, name := range sortedNames(wanted.Services) {
@@ -88,7 +92,7 @@ func summarize(st state, wanted Wanted, seen Seen, now time.Time) Status {
 		status.Reason, status.Hint = worst.wanted.Name+": "+cmp.Or(worst.view.reason, worst.view.state), worst.view.hint
 	case down:
 		status.Reason = "stopping"
-	case needsSecrets(wanted) && !seen.Fed:
+	case !status.Delivered:
 		status.Reason = "secrets are not delivered"
 	default:
 		status.Phase = AllHealthy
@@ -113,7 +117,8 @@ func needsSecrets(wanted Wanted) bool {
 
 func summarizeService(name string, r *record, c Container, now time.Time) ServiceStatus {
 	status := ServiceStatus{Name: name, State: r.view.state, Restarts: r.restarts, Since: r.view.since,
-		Reason: r.view.reason, Hint: r.view.hint, Container: c.Name}
+		Reason: r.view.reason, Hint: r.view.hint, Container: c.Name,
+		Settled: r.view.settled, Stuck: r.view.stuck}
 	if c.Running {
 		status.Since = c.StartedAt
 		status.Health = [...]string{"", "starting", "healthy", "unhealthy"}[c.Health]
