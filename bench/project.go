@@ -1,0 +1,232 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"minibot/control"
+)
+
+// bench is what the measurements share.
+type bench struct {
+	programs, compose string
+	rounds            int
+}
+
+func (b *bench) times(own int) int {
+	if b.rounds > 0 {
+		return b.rounds
+	}
+	return own
+}
+
+// project is a MINIBOT_HOME with a compose project of its own.
+type project struct {
+	b          *bench
+	home, name string
+	env        map[string]string
+	daemon     *exec.Cmd
+	log        bytes.Buffer
+}
+
+func (b *bench) project(composeFile string, secrets map[string]string, env map[string]string) (*project, error) {
+	home, err := os.MkdirTemp("", "mb-bench-")
+	if err != nil {
+		return nil, err
+	}
+	p := &project{b: b, home: home, name: fmt.Sprintf("mbbench-%d", os.Getpid()), env: map[string]string{}}
+	for _, key := range []string{"MINIBOT_POSTGRES_IMAGE", "MINIBOT_REDIS_IMAGE", "MINIBOT_OPENCLAW_IMAGE"} {
+		if v := os.Getenv(key); v != "" {
+			p.env[key] = v
+		}
+	}
+	p.env["MINIBOT_NAME"] = p.name
+	for k, v := range env {
+		p.env[k] = v
+	}
+	var toml, given strings.Builder
+	toml.WriteString("[env]\n")
+	for k, v := range p.env {
+		fmt.Fprintf(&toml, "%s = %q\n", k, v)
+	}
+	for k, v := range secrets {
+		fmt.Fprintf(&given, "%s=%s\n", k, v)
+	}
+	if err := os.WriteFile(filepath.Join(home, "config.toml"), []byte(toml.String()), 0o600); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(home, "compose.yaml"), []byte(composeFile), 0o600); err != nil {
+		return nil, err
+	}
+	init := p.command("mb-secrets", "init")
+	init.Stdin = strings.NewReader(given.String())
+	if out, err := init.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("mb-secrets init: %w: %s", err, out)
+	}
+	return p, nil
+}
+
+func (p *project) command(program string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(p.b.programs, program), args...)
+	cmd.Env = append(os.Environ(), "MINIBOT_HOME="+p.home)
+	return cmd
+}
+
+// up starts the daemon and returns when all is healthy.
+func (p *project) up(ctx context.Context) (time.Duration, error) {
+	begin := time.Now()
+	p.daemon = p.command("minibotd", "run")
+	p.daemon.Stdout, p.daemon.Stderr = &p.log, &p.log
+	if err := p.daemon.Start(); err != nil {
+		return 0, err
+	}
+	return p.healthy(ctx, begin)
+}
+
+func (p *project) client() *control.Client {
+	return &control.Client{Socket: filepath.Join(p.home, "run", "minibotd.sock")}
+}
+
+func (p *project) healthy(ctx context.Context, begin time.Time) (time.Duration, error) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for time.Since(begin) < 3*time.Minute {
+		if status, err := p.client().Status(ctx); err == nil && status.Phase == control.PhaseHealthy {
+			return time.Since(begin), nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return 0, fmt.Errorf("not healthy after 3 minutes: %s", p.log.String())
+}
+
+// stop ends the daemon; the stack stays.
+func (p *project) stop() error {
+	if p.daemon == nil {
+		return nil
+	}
+	err := p.daemon.Process.Signal(os.Interrupt)
+	if err == nil {
+		err = p.daemon.Wait()
+	}
+	p.daemon = nil
+	return err
+}
+
+// wipe takes the project off the engine.
+func (p *project) wipe() error {
+	label := "label=com.docker.compose.project=" + p.name
+	for _, kind := range []string{"container", "volume", "network"} {
+		list := []string{kind, "ls", "-q", "--filter", label}
+		if kind == "container" {
+			list = append(list, "-a")
+		}
+		out, err := exec.Command("docker", list...).Output()
+		if err != nil {
+			return err
+		}
+		if ids := strings.Fields(string(out)); len(ids) > 0 {
+			rm := []string{kind, "rm", "-f"}
+			if kind == "network" {
+				rm = rm[:2]
+			}
+			if out, err := exec.Command("docker", append(rm, ids...)...).CombinedOutput(); err != nil {
+				return fmt.Errorf("docker %s rm: %w: %s", kind, err, out)
+			}
+		}
+	}
+	return nil
+}
+
+// end removes all that the project made.
+func (p *project) end() error {
+	if p.daemon != nil {
+		if err := p.stop(); err != nil {
+			return err
+		}
+	}
+	if err := p.wipe(); err != nil {
+		return err
+	}
+	return os.RemoveAll(p.home)
+}
+
+// engine is a plain HTTP client of the Docker API, so that a measurement is not one of some client.
+func engine() *http.Client {
+	socket := strings.TrimPrefix(os.Getenv("DOCKER_HOST"), "unix://")
+	if socket == "" {
+		socket = "/var/run/docker.sock"
+	}
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+}
+
+func post(ctx context.Context, path string) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://docker"+path, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := engine().Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode >= 300 {
+		text, _ := io.ReadAll(io.LimitReader(answer.Body, 1000))
+		return fmt.Errorf("%s: %s: %s", path, answer.Status, text)
+	}
+	return nil
+}
+
+// engineEvent is one container event with the engine's own time.
+type engineEvent struct {
+	Action   string
+	TimeNano int64 `json:"timeNano"`
+	Actor    struct{ Attributes map[string]string }
+}
+
+func (e engineEvent) service() string { return e.Actor.Attributes["com.docker.compose.service"] }
+func (e engineEvent) at() time.Time   { return time.Unix(0, e.TimeNano) }
+
+// events streams the project's container events until ctx ends.
+func (p *project) events(ctx context.Context) (<-chan engineEvent, error) {
+	filter := fmt.Sprintf(`{"type":["container"],"label":["com.docker.compose.project=%s"]}`, p.name)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/events", nil)
+	if err != nil {
+		return nil, err
+	}
+	query := r.URL.Query()
+	query.Set("filters", filter)
+	r.URL.RawQuery = query.Encode()
+	answer, err := engine().Do(r)
+	if err != nil {
+		return nil, err
+	}
+	out := make(chan engineEvent, 256)
+	go func() {
+		defer close(out)
+		defer answer.Body.Close()
+		for decoder := json.NewDecoder(answer.Body); ; {
+			var e engineEvent
+			if decoder.Decode(&e) != nil { // ctx ended
+				return
+			}
+			out <- e
+		}
+	}()
+	return out, nil
+}

@@ -1,0 +1,273 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"minibot/config"
+	"minibot/control"
+	"minibot/hint"
+	"minibot/rotation"
+	"minibot/secrets"
+	"minibot/stack"
+	"minibot/supervisor"
+)
+
+// Keys of log records.
+const (
+	keyError   = "err"
+	keyService = "service"
+	keyPhase   = "phase"
+	keySecret  = "secret"
+	keyDelay   = "delay"
+)
+
+const (
+	storeTimeout  = 20 * time.Second // one call to the store; a keychain dialog that nobody answers ends here
+	waitFirst     = time.Second      // between two attempts to open the store or load the compose file
+	waitMost      = 10 * time.Second
+	changeTimeout = 10 * time.Minute // an operation that has not settled by then is reported as failed
+)
+
+// daemon ties the store, the stack and the supervisor together, and is what the control socket serves.
+type daemon struct {
+	config config.Config
+	paths  config.Paths
+	log    *slog.Logger
+	events *control.EventLog
+	redact *redaction
+	open   func(context.Context) (secrets.Store, error)
+
+	world      *world
+	supervisor *supervisor.Supervisor
+	rotator    *rotation.Rotator
+	store      *lateStore
+
+	refreshing sync.Mutex // one refresh at a time
+
+	mu        sync.Mutex
+	phase     control.Phase // of the daemon's own making; "" once the supervisor knows better
+	reason    error
+	phaseAt   time.Time
+	shown     control.Phase // as last announced
+	shownAt   time.Time
+	project   *stack.Project
+	values    map[secrets.Name]secrets.Value
+	intent    intent
+	creates   uint64
+	changes   int // operations that change secrets now
+	lastLines map[string][]string
+}
+
+func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *control.EventLog, redact *redaction,
+	open func(context.Context) (secrets.Store, error),
+) (*daemon, error) {
+	stopped, err := readIntent(paths.Intent)
+	if err != nil {
+		return nil, hint.Wrap(err, "look at the file, or remove it to start everything")
+	}
+	d := &daemon{
+		config: cfg, paths: paths, log: log, events: events, redact: redact, open: open, intent: stopped,
+		store: &lateStore{}, phaseAt: time.Now(), lastLines: map[string][]string{},
+	}
+	d.world = &world{host: cfg.DockerHost, log: log, onChange: func(service, message string) {
+		d.record(control.Event{Kind: "progress", Service: service, Message: message})
+	}}
+	d.supervisor = supervisor.New(d.world, supervisor.Options{Logger: log, OnEvent: d.onSupervisorEvent})
+	d.rotator = rotation.New(d.store, d.requirements, d.database, d, log)
+	d.setPhase(control.PhaseWaitingForStore, nil)
+	return d, nil
+}
+
+// Serve runs until ctx ends; the stack stays up. hangup asks for a reload.
+func (d *daemon) Serve(ctx context.Context, hangup <-chan struct{}) error {
+	defer func() {
+		if err := d.world.close(); err != nil {
+			d.log.Debug("close the engine's connection", keyError, err)
+		}
+	}()
+	if err := d.until(ctx, control.PhaseWaitingForStore, d.openStore); err != nil {
+		return nil // only the end of ctx ends it
+	}
+	if err := d.until(ctx, control.PhaseDegraded, d.start); err != nil {
+		return nil
+	}
+	d.setPhase("", nil)
+	var group errgroup.Group
+	group.Go(func() error { return d.supervisor.Serve(ctx) })
+	group.Go(func() error { d.finishChanges(ctx); return nil })
+	group.Go(func() error { d.announce(ctx); return nil })
+	group.Go(func() error { d.onHangup(ctx, hangup); return nil })
+	err := group.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// until repeats step with a growing delay until it succeeds, showing phase and the reason meanwhile; a reload or a
+// stored secret ends a delay. It fails only with ctx.
+func (d *daemon) until(ctx context.Context, phase control.Phase, step func(context.Context) error) error {
+	for delay := waitFirst; ; delay = min(2*delay, waitMost) {
+		err := step(ctx)
+		if err == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		d.setPhase(phase, err)
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (d *daemon) openStore(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	store, err := d.open(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := store.List(ctx); err != nil {
+		return err
+	}
+	d.store.set(store)
+	return nil
+}
+
+// start loads the project and the secrets for the first time.
+func (d *daemon) start(ctx context.Context) error {
+	if err := d.load(ctx); err != nil {
+		return err
+	}
+	if err := d.rotator.BeforeDelivery(ctx); err != nil {
+		return err
+	}
+	_, _, err := d.refresh(ctx)
+	return err
+}
+
+// load reads the compose file alone.
+func (d *daemon) load(ctx context.Context) error {
+	project, err := stack.Load(ctx, stack.LoadOptions{File: d.paths.Compose, Env: d.config.Env})
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.project != nil && d.project.Name != project.Name {
+		return hint.Wrap(fmt.Errorf("%s: the project's name changed from %s to %s", d.paths.Compose, d.project.Name, project.Name),
+			"run `minibotd stop`, then restart minibotd")
+	}
+	if d.project == nil || d.project.Hash() != project.Hash() {
+		d.creates++
+	}
+	d.project = project
+	return nil
+}
+
+// refresh reads the compose file and the store, and hands what is wanted to the supervisor. It reports whether
+// something changed, and the ticket of the supervisor's look at it; it makes no call to the engine itself.
+func (d *daemon) refresh(ctx context.Context) (changed bool, ticket uint64, err error) {
+	d.refreshing.Lock()
+	defer d.refreshing.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	if err := d.load(ctx); err != nil {
+		return false, 0, err
+	}
+	values, err := d.readValues(ctx)
+	if err != nil {
+		return false, 0, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.values = values
+	changed = d.world.set(d.project, values)
+	return changed, d.supervisor.Apply(wantedState(d.project, values, d.intent, d.creates)), nil
+}
+
+// readValues reads every required secret that is set, and teaches the redaction what must never be shown.
+func (d *daemon) readValues(ctx context.Context) (map[secrets.Name]secrets.Value, error) {
+	values := map[secrets.Name]secrets.Value{}
+	var known []secrets.Value
+	for _, r := range d.requirements() {
+		for _, slot := range secrets.Slots {
+			item, err := d.store.Get(ctx, r.Name, slot)
+			if errors.Is(err, secrets.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			known = append(known, item.Value)
+			if slot == secrets.Current {
+				values[r.Name] = item.Value
+			}
+		}
+	}
+	d.redact.learn(known)
+	return values, nil
+}
+
+func (d *daemon) requirements() []secrets.Requirement {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.project == nil {
+		return nil
+	}
+	return d.project.Requirements
+}
+
+// onHangup reloads on each SIGHUP.
+func (d *daemon) onHangup(ctx context.Context, hangup <-chan struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			if err := d.Operate(ctx, control.Operation{Verb: control.VerbReload}, func(control.Progress) {}); err != nil && ctx.Err() == nil {
+				d.log.Error("reload failed", keyError, err)
+			}
+		}
+	}
+}
+
+// finishChanges carries out, once the databases are up, the changes that waited, and makes sure that the databases
+// still accept what the store holds.
+func (d *daemon) finishChanges(ctx context.Context) {
+	for delay := waitFirst; ctx.Err() == nil; delay = min(2*delay, waitMost) {
+		if _, err := d.supervisor.Wait(ctx, d.databasesUp); err != nil {
+			return
+		}
+		err := d.rotator.AfterStart(ctx, func(service, message string) {
+			d.record(control.Event{Kind: "secret", Service: service, Message: message})
+		})
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		d.log.Error("finish the waiting changes", keyError, err, keyDelay, delay)
+		d.record(control.Event{Kind: "error", Message: "finish the waiting changes: " + err.Error()})
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// databasesUp says whether every service that holds a credential is healthy.
+func (d *daemon) databasesUp(status supervisor.Status) bool {
+	for _, r := range d.requirements() {
+		if r.Rotate.InDatabase() && !well(status, r.Rotate.Service) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,312 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"minibot/control"
+)
+
+var programs string // folder of the two built programs
+
+func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
+
+func buildAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "minibot-bin-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	programs = dir
+	build := exec.Command("go", "build", "-o", dir+"/", "minibot/cmd/...")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+var installations atomic.Int32
+
+// installation is one MINIBOT_HOME with a compose project of its own on a real engine.
+type installation struct {
+	t          *testing.T
+	home, name string
+	engine     string // DOCKER_HOST; "" is the test's own
+	daemon     *exec.Cmd
+	exited     chan error
+	log        *logBuffer
+}
+
+// logBuffer collects a daemon's output.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// install makes a home with the given compose file; env goes into config.toml's [env].
+func install(t *testing.T, engine, compose string, env map[string]string) *installation {
+	t.Helper()
+	home, err := os.MkdirTemp("", "mb-") // t.TempDir's paths are too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &installation{t: t, home: home, engine: engine, log: &logBuffer{},
+		name: fmt.Sprintf("mbt-%d-%d", os.Getpid(), installations.Add(1))}
+	lines := []string{}
+	if engine != "" {
+		lines = append(lines, fmt.Sprintf("docker_host = %q", engine))
+	}
+	lines = append(lines, "[env]", fmt.Sprintf("MINIBOT_NAME = %q", in.name))
+	for _, key := range []string{"MINIBOT_POSTGRES_IMAGE", "MINIBOT_REDIS_IMAGE", "MINIBOT_OPENCLAW_IMAGE"} {
+		if image := image(key); image != "" {
+			lines = append(lines, fmt.Sprintf("%s = %q", key, image))
+		}
+	}
+	for key, value := range env {
+		lines = append(lines, fmt.Sprintf("%s = %q", key, value))
+	}
+	in.write("config.toml", strings.Join(lines, "\n")+"\n")
+	in.write("compose.yaml", compose)
+	t.Cleanup(in.remove)
+	return in
+}
+
+// image is the image a compose variable stands for: the environment's, or the local one.
+func image(variable string) string {
+	if v := os.Getenv(variable); v != "" {
+		return v
+	}
+	return "minibot/" + strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(variable, "MINIBOT_"), "_IMAGE")) + ":local"
+}
+
+func (in *installation) write(name, text string) {
+	in.t.Helper()
+	if err := os.WriteFile(filepath.Join(in.home, name), []byte(text), 0o600); err != nil {
+		in.t.Fatal(err)
+	}
+}
+
+// remove ends the daemon and takes the project off the engine.
+func (in *installation) remove() {
+	in.kill()
+	label := "label=com.docker.compose.project=" + in.name
+	for _, kind := range []string{"container", "volume", "network"} {
+		list := []string{kind, "ls", "-q", "--filter", label}
+		if kind == "container" {
+			list = append(list, "-a")
+		}
+		ids := strings.Fields(in.tryDocker(list...))
+		if len(ids) == 0 {
+			continue
+		}
+		rm := []string{kind, "rm"}
+		if kind == "container" {
+			rm = append(rm, "-f", "-v")
+		}
+		in.tryDocker(append(rm, ids...)...)
+	}
+	if in.t.Failed() {
+		in.t.Logf("the daemon's log:\n%s", in.log)
+	}
+	_ = os.RemoveAll(in.home)
+}
+
+func (in *installation) environ() []string {
+	env := append(os.Environ(), "MINIBOT_HOME="+in.home, "NO_COLOR=1")
+	if in.engine != "" {
+		env = append(env, "DOCKER_HOST="+in.engine)
+	}
+	return env
+}
+
+// result is how a command ended.
+type result struct {
+	stdout, stderr string
+	code           int
+}
+
+// run executes one of the two programs.
+func (in *installation) run(stdin, program string, args ...string) result {
+	in.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(programs, program), args...)
+	cmd.Env, cmd.Stdin = in.environ(), strings.NewReader(stdin)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		in.t.Fatal(err)
+	}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// must is run, for what has to work; it returns both streams.
+func (in *installation) must(stdin, program string, args ...string) string {
+	in.t.Helper()
+	r := in.run(stdin, program, args...)
+	if r.code != 0 {
+		in.t.Fatalf("%s %s: exit %d\n%s%s", program, strings.Join(args, " "), r.code, r.stdout, r.stderr)
+	}
+	return r.stdout + r.stderr
+}
+
+// start runs the daemon; env is added to its environment.
+func (in *installation) start(env ...string) {
+	in.t.Helper()
+	cmd := exec.Command(filepath.Join(programs, "minibotd"), "run")
+	cmd.Env = append(in.environ(), env...)
+	cmd.Stdout, cmd.Stderr = in.log, in.log
+	if err := cmd.Start(); err != nil {
+		in.t.Fatal(err)
+	}
+	in.daemon, in.exited = cmd, make(chan error, 1)
+	go func() { in.exited <- cmd.Wait() }()
+}
+
+// kill is SIGKILL, as a crash would be.
+func (in *installation) kill() {
+	if in.daemon != nil {
+		_ = in.daemon.Process.Kill() // it may have ended
+		<-in.exited
+		in.daemon = nil
+	}
+}
+
+// term ends the daemon as launchd would, and returns how long that took.
+func (in *installation) term() time.Duration {
+	in.t.Helper()
+	begin := time.Now()
+	if err := in.daemon.Process.Signal(syscall.SIGTERM); err != nil {
+		in.t.Fatal(err)
+	}
+	if err := <-in.exited; err != nil {
+		in.t.Fatalf("minibotd ended with %v", err)
+	}
+	in.daemon = nil
+	return time.Since(begin)
+}
+
+func (in *installation) status() (control.Status, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return (&control.Client{Socket: filepath.Join(in.home, "run", "minibotd.sock")}).Status(ctx)
+}
+
+// until waits for the daemon to show a status that satisfies ok.
+func (in *installation) until(what string, within time.Duration, ok func(control.Status) bool) control.Status {
+	in.t.Helper()
+	var last control.Status
+	in.poll(what, within, func() bool {
+		status, err := in.status()
+		if err != nil {
+			return false
+		}
+		last = status
+		return ok(status)
+	}, func() string { text, _ := json.MarshalIndent(last, "", " "); return string(text) })
+	return last
+}
+
+// poll asks the real world again every 20 ms until ok or the deadline.
+func (in *installation) poll(what string, within time.Duration, ok func() bool, state func() string) {
+	in.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(within); !ok(); <-tick.C {
+		if time.Now().After(deadline) {
+			in.t.Fatalf("not %s within %v: %s", what, within, state())
+		}
+	}
+}
+
+func (in *installation) healthy(within time.Duration) control.Status {
+	in.t.Helper()
+	return in.until("healthy", within, func(s control.Status) bool { return s.Phase == control.PhaseHealthy })
+}
+
+func service(s control.Status, name string) control.Service {
+	for _, v := range s.Services {
+		if v.Name == name {
+			return v
+		}
+	}
+	return control.Service{}
+}
+
+func (in *installation) dockerCommand(stdin string, args ...string) *exec.Cmd {
+	cmd := exec.Command("docker", args...)
+	cmd.Env, cmd.Stdin = in.environ(), strings.NewReader(stdin)
+	return cmd
+}
+
+// docker runs the docker command; it must work.
+func (in *installation) docker(args ...string) string {
+	in.t.Helper()
+	out, err := in.dockerCommand("", args...).CombinedOutput()
+	if err != nil {
+		in.t.Fatalf("docker %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func (in *installation) tryDocker(args ...string) string {
+	out, err := in.dockerCommand("", args...).Output()
+	if err != nil {
+		in.t.Logf("docker %s: %v", strings.Join(args, " "), err)
+	}
+	return string(out)
+}
+
+// container is the name of a service's container.
+func (in *installation) container(service string) string { return in.name + "-" + service }
+
+// started is when a service's container was last started, in the engine's words.
+func (in *installation) started(service string) string {
+	in.t.Helper()
+	return strings.TrimSpace(in.docker("inspect", "-f", "{{.State.StartedAt}} {{.State.Running}}", in.container(service)))
+}
+
+// freePort is a loopback port that nobody uses now.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"minibot/control"
+	"minibot/hint"
+	"minibot/secrets"
+	"minibot/supervisor"
+)
+
+// Operate carries out a person's order and returns when the services it concerns have settled.
+func (d *daemon) Operate(ctx context.Context, op control.Operation, report func(control.Progress)) error {
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	d.record(control.Event{Kind: "request", Service: op.Service, Message: string(op.Verb)})
+	services, err := d.concerned(op.Service)
+	if err != nil {
+		return err
+	}
+	say := func(service, message string) { report(control.Progress{Service: service, Message: message}) }
+	switch op.Verb {
+	case control.VerbReload:
+		return d.reload(ctx, services, say)
+	case control.VerbRestart:
+		if op.Service == "" {
+			return fmt.Errorf("%w: restart wants a service", control.ErrUsage)
+		}
+		if err := d.supervisor.Restart(ctx, op.Service); err != nil {
+			return err
+		}
+	case control.VerbStart, control.VerbStop:
+		if err := d.intend(ctx, op); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("%w: unknown operation %q", control.ErrUsage, op.Verb)
+	}
+	return d.settle(ctx, d.supervisor.Wake(), services, say)
+}
+
+// reload reads the compose file and the store again.
+func (d *daemon) reload(ctx context.Context, services map[string]bool, say func(service, message string)) error {
+	if err := d.rotator.BeforeDelivery(ctx); err != nil {
+		return err
+	}
+	changed, ticket, err := d.refresh(ctx)
+	if err != nil {
+		return err
+	}
+	if !changed {
+		say("", "nothing changed")
+		return nil
+	}
+	return d.settle(ctx, ticket, services, say)
+}
+
+// concerned is the set of services that an order names.
+func (d *daemon) concerned(service string) (map[string]bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.project == nil {
+		return nil, hint.Wrap(errors.New("the stack is not loaded yet"), "run `minibotd status` to see what the daemon waits for")
+	}
+	all := map[string]bool{}
+	for name := range d.project.Services {
+		all[name] = true
+	}
+	if service == "" {
+		return all, nil
+	}
+	if !all[service] {
+		return nil, hint.Wrap(fmt.Errorf("service %s: %w", service, secrets.ErrNotFound),
+			"the services are %s", strings.Join(slices.Sorted(maps.Keys(all)), ", "))
+	}
+	return map[string]bool{service: true}, nil
+}
+
+// intend keeps a person's wish on disk, then tells the supervisor.
+func (d *daemon) intend(ctx context.Context, op control.Operation) error {
+	d.mu.Lock()
+	next := d.intent.stop(op.Service)
+	if op.Verb == control.VerbStart {
+		next = d.intent.start(op.Service, slices.Sorted(maps.Keys(d.project.Services)))
+	}
+	if err := next.write(d.paths.Intent); err != nil {
+		d.mu.Unlock()
+		return hint.Wrap(err, "look at the disk space and the owner of %s", d.paths.StateDir)
+	}
+	d.intent = next
+	d.mu.Unlock()
+	_, _, err := d.refresh(ctx)
+	return err
+}
+
+// settle follows the named services until each is up, down on purpose, or held back, and reports what happens to
+// them. ticket is what the supervisor must have taken in. It fails when a service, or the delivery, is degraded.
+func (d *daemon) settle(ctx context.Context, ticket uint64, services map[string]bool, say func(service, message string)) error {
+	told := map[string]string{}
+	tell := func(service, line string) {
+		if line != told[service] {
+			told[service] = line
+			say(service, line)
+		}
+	}
+	last, err := d.supervisor.Wait(ctx, func(status supervisor.Status) bool {
+		if status.Phase == supervisor.Unreachable {
+			tell("", "waiting for the engine: "+status.Reason)
+		}
+		if status.Ticket < ticket || status.Phase == supervisor.Unreachable {
+			return false
+		}
+		rest := true
+		for _, s := range status.Services {
+			if services[s.Name] {
+				tell(s.Name, describe(s))
+				rest = rest && resting(s)
+			}
+		}
+		whole := len(services) == len(status.Services)
+		switch status.Phase {
+		case supervisor.Degraded:
+			return rest || !status.Delivered
+		case supervisor.AllHealthy, supervisor.AllStopped:
+			return rest
+		}
+		return rest && status.Delivered && !whole
+	})
+	if err != nil {
+		return hint.Wrap(fmt.Errorf("not settled: %w", err), "run `minibotd status`")
+	}
+	var faults []error
+	for _, s := range last.Services {
+		if services[s.Name] && s.State == stateDegraded {
+			faults = append(faults, hint.Wrap(fmt.Errorf("service %s is degraded: %s", s.Name, s.Reason), "run `minibotd logs %s`", s.Name))
+		}
+	}
+	if last.Phase == supervisor.Degraded && !last.Delivered {
+		faults = append(faults, hint.Wrap(errors.New(last.Reason), "%s", last.Hint))
+	}
+	return errors.Join(faults...)
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"minibot/config"
+	"minibot/console"
+	"minibot/control"
+	"minibot/secrets"
+	"minibot/secrets/stores"
+)
+
+func newRun(c *commands) *cobra.Command {
+	return &cobra.Command{
+		Use:   "run",
+		Short: "run the daemon in the foreground",
+		Long: `Run the daemon in the foreground: open the store, bring the stack up, watch and heal it.
+
+SIGTERM ends the daemon and leaves the stack running. SIGHUP reads the compose file and the store again.
+Waiting for the store or the engine is a state, not an end: see minibotd status.`,
+		Example: "  minibotd run\n  MINIBOT_HOME=~/other minibotd run",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runDaemon(cmd.Context(), c.paths, c.io)
+		},
+	}
+}
+
+// runDaemon holds the daemon's lock and socket while it serves.
+func runDaemon(ctx context.Context, paths config.Paths, io *console.IO) (err error) {
+	if err := config.EnsureHome(paths); err != nil {
+		return err
+	}
+	cfg, err := config.Load(paths.Home)
+	if err != nil {
+		return err
+	}
+	paths = paths.With(cfg)
+	release, err := control.AcquireLock(ctx, paths.DaemonLock)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	events, err := control.OpenEventLog(paths.Events)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, events.Close()) }()
+	redact := &redaction{}
+	log := slog.New(slog.NewTextHandler(redact.writer(io.Err), &slog.HandlerOptions{Level: cfg.Level()}))
+	d, err := newDaemon(cfg, paths, log, events, redact, func(ctx context.Context) (secrets.Store, error) {
+		return stores.Open(ctx, stores.Options{Kind: cfg.Store, Home: paths.Home, Passphrase: credential})
+	})
+	if err != nil {
+		return err
+	}
+	listener, err := control.Listen(paths.Socket)
+	if err != nil {
+		return err
+	}
+	log.Info("minibotd started", "version", control.Version, "pid", os.Getpid(), "home", paths.Home)
+	hangup := notifyHangup(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return (&control.Server{Backend: d, Logger: log}).Serve(ctx, listener) })
+	group.Go(func() error { return d.Serve(ctx, hangup) })
+	err = group.Wait()
+	log.Info("minibotd ended; the stack goes on without being watched")
+	return err
+}
+
+// notifyHangup passes SIGHUP on until ctx ends; several at once are one.
+func notifyHangup(ctx context.Context) <-chan struct{} {
+	signals, out := make(chan os.Signal, 1), make(chan struct{}, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+				select {
+				case out <- struct{}{}:
+				default:
+				}
+			}
+		}
+	}()
+	return out
+}
+
+// credential is the store's passphrase as systemd's LoadCredential= hands it over: a file in memory.
+func credential() (string, error) {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	if dir == "" {
+		return "", fmt.Errorf("%w: it has a passphrase and nobody is here to ask", secrets.ErrLocked)
+	}
+	data, err := os.ReadFile(dir + "/minibot-passphrase")
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", secrets.ErrLocked, err)
+	}
+	return trimNewline(string(data)), nil
+}
+
+// shrink gives the memory that loading the project took back to the system.
+func shrink() { debug.FreeOSMemory() }

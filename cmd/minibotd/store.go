@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"minibot/hint"
+	"minibot/secrets"
+)
+
+// lateStore is the store from the moment it is open; until then it is locked. So the socket can answer at once.
+type lateStore struct {
+	mu    sync.Mutex
+	store secrets.Store
+}
+
+func (l *lateStore) set(store secrets.Store) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.store = store
+}
+
+func (l *lateStore) get() (secrets.Store, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.store == nil {
+		return nil, hint.Wrap(secrets.ErrLocked, "run `minibotd status` to see what the daemon waits for")
+	}
+	return l.store, nil
+}
+
+// Get passes on to the store.
+func (l *lateStore) Get(ctx context.Context, name secrets.Name, slot secrets.Slot) (secrets.Item, error) {
+	store, err := l.get()
+	if err != nil {
+		return secrets.Item{}, err
+	}
+	return store.Get(ctx, name, slot)
+}
+
+// Put passes on to the store.
+func (l *lateStore) Put(ctx context.Context, name secrets.Name, slot secrets.Slot, value secrets.Value) error {
+	store, err := l.get()
+	if err != nil {
+		return err
+	}
+	return store.Put(ctx, name, slot, value)
+}
+
+// Delete passes on to the store.
+func (l *lateStore) Delete(ctx context.Context, name secrets.Name, slot secrets.Slot) error {
+	store, err := l.get()
+	if err != nil {
+		return err
+	}
+	return store.Delete(ctx, name, slot)
+}
+
+// List passes on to the store.
+func (l *lateStore) List(ctx context.Context) ([]secrets.Entry, error) {
+	store, err := l.get()
+	if err != nil {
+		return nil, err
+	}
+	return store.List(ctx)
+}
+
+// Promote passes on to the store, which may do it in one step.
+func (l *lateStore) Promote(ctx context.Context, name secrets.Name) error {
+	store, err := l.get()
+	if err != nil {
+		return err
+	}
+	return secrets.Promote(ctx, store, name)
+}
+
+// redaction is what all of the daemon's output passes: log, events, errors and excerpts of container logs. It learns
+// values as they are read. Safe for concurrent use.
+type redaction struct {
+	current atomic.Pointer[secrets.Redactor]
+
+	mu    sync.Mutex
+	known []secrets.Value
+}
+
+// learn adds values to those that must never be shown. What was once secret stays so while the daemon lives.
+func (r *redaction) learn(values []secrets.Value) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := len(r.known)
+	for _, value := range values {
+		if !slices.ContainsFunc(r.known, value.Equal) {
+			r.known = append(r.known, value)
+		}
+	}
+	if len(r.known) > before {
+		r.current.Store(secrets.NewRedactor(r.known...))
+	}
+}
+
+func (r *redaction) text(s string) string {
+	if redactor := r.current.Load(); redactor != nil {
+		return redactor.String(s)
+	}
+	return s
+}
+
+// writer redacts each Write on its own; slog writes a record in one.
+func (r *redaction) writer(w io.Writer) io.Writer { return redactingWriter{r, w} }
+
+type redactingWriter struct {
+	redaction *redaction
+	to        io.Writer
+}
+
+func (w redactingWriter) Write(p []byte) (int, error) {
+	out := p
+	if redactor := w.redaction.current.Load(); redactor != nil {
+		out = redactor.Redact(bytes.Clone(p))
+	}
+	if _, err := w.to.Write(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}

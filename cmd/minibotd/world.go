@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"minibot/secrets"
+	"minibot/stack"
+	"minibot/supervisor"
+)
+
+// observeTimeout bounds one look at the engine; a healthy one answers in milliseconds.
+const observeTimeout = 30 * time.Second
+
+// world is the engine and the project as the supervisor sees them: its Runtime. It resolves the engine's socket anew
+// after every loss. Safe for concurrent use.
+type world struct {
+	host     string // "" resolves
+	log      *slog.Logger
+	onChange func(service, message string) // progress of a create or a delivery
+
+	mu         sync.Mutex
+	engine     *stack.Engine // nil while none answers
+	info       stack.EngineInfo
+	project    *stack.Project
+	values     map[secrets.Name]secrets.Value
+	generation uint64 // of project and values
+	fed        uint64 // the last generation whose delivery was complete
+	seen       map[string]stack.Container
+}
+
+// set replaces what is wanted and reports whether the files to deliver changed.
+func (w *world) set(project *stack.Project, values map[secrets.Name]secrets.Value) (changed bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	same := w.project != nil && w.project.Hash() == project.Hash() &&
+		maps.EqualFunc(w.values, values, secrets.Value.Equal)
+	if !same {
+		w.project, w.values = project, values
+		w.generation++
+	}
+	return !same
+}
+
+// connect returns the engine in use, or dials one.
+func (w *world) connect(ctx context.Context) (*stack.Engine, *stack.Project, error) {
+	w.mu.Lock()
+	engine, project := w.engine, w.project
+	w.mu.Unlock()
+	if engine != nil {
+		return engine, project, nil
+	}
+	engine, err := stack.Dial(ctx, w.host)
+	if err != nil {
+		return nil, nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.engine != nil { // another caller was faster
+		return w.engine, project, engine.Close()
+	}
+	w.engine, w.info = engine, engine.Info()
+	return engine, project, nil
+}
+
+// lost forgets an engine that no longer answers, so that the next call resolves its socket anew.
+func (w *world) lost(engine *stack.Engine, err error) error {
+	if err == nil || !stack.IsUnreachable(err) {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.engine == engine {
+		w.engine = nil
+		w.log.Debug("engine lost", keyError, err)
+		return errors.Join(err, engine.Close())
+	}
+	return err
+}
+
+func (w *world) close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.engine == nil {
+		return nil
+	}
+	err := w.engine.Close()
+	w.engine = nil
+	return err
+}
+
+// Observe lists and inspects the project's containers.
+func (w *world) Observe(ctx context.Context) (supervisor.Seen, error) {
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	engine, project, err := w.connect(ctx)
+	if err != nil {
+		return supervisor.Seen{}, err
+	}
+	list, err := engine.Containers(ctx, project)
+	if err != nil {
+		return supervisor.Seen{}, w.lost(engine, err)
+	}
+	stale, err := engine.Stale(ctx, project, list)
+	if err != nil {
+		return supervisor.Seen{}, w.lost(engine, err)
+	}
+	w.mu.Lock()
+	w.seen = list
+	fed := w.fed == w.generation && engine.Fed(list)
+	w.mu.Unlock()
+	seen := supervisor.Seen{Containers: map[string]supervisor.Container{}, Fed: fed}
+	for name := range project.Services {
+		if c, ok := list[name]; ok {
+			seen.Containers[name] = observed(c, stale[name])
+		}
+	}
+	return seen, nil
+}
+
+func observed(c stack.Container, stale bool) supervisor.Container {
+	healths := map[string]supervisor.Health{
+		"starting": supervisor.HealthStarting, "healthy": supervisor.HealthHealthy, "unhealthy": supervisor.HealthUnhealthy,
+	}
+	return supervisor.Container{
+		ID: c.ID, Name: c.Name, Running: c.Running, Paused: c.Paused, Health: healths[c.Health], ExitCode: c.ExitCode,
+		OOMKilled: c.OOMKilled, Instance: c.Instance, StartedAt: c.StartedAt, FinishedAt: c.FinishedAt, Stale: stale, Error: c.Error,
+	}
+}
+
+// Watch subscribes to the project's events.
+func (w *world) Watch(ctx context.Context, ready func(), wake func(service string, at time.Time)) error {
+	dialing, cancel := context.WithTimeout(ctx, observeTimeout)
+	engine, project, err := w.connect(dialing)
+	cancel()
+	if err != nil {
+		return err
+	}
+	return w.lost(engine, engine.Watch(ctx, project, ready, func(e stack.Event) {
+		service := e.Service
+		if service == stack.KeeperService {
+			service = ""
+		}
+		wake(service, e.Time)
+	}))
+}
+
+// Do carries out one action of the policy.
+func (w *world) Do(ctx context.Context, action supervisor.Action) error {
+	engine, project, err := w.connect(ctx)
+	if err != nil {
+		return err
+	}
+	switch action.Kind {
+	case supervisor.ActionCreate:
+		err = engine.Create(ctx, project, w.onChange)
+	case supervisor.ActionFeed:
+		err = w.feed(ctx, engine)
+	case supervisor.ActionWithdraw:
+		err = engine.Withdraw(ctx, project)
+	default:
+		err = w.service(ctx, engine, project, action)
+	}
+	return w.lost(engine, err)
+}
+
+// feed delivers what is wanted now; a change that comes meanwhile has a higher generation and is fed after it.
+func (w *world) feed(ctx context.Context, engine *stack.Engine) error {
+	w.mu.Lock()
+	project, values, generation := w.project, w.values, w.generation
+	w.mu.Unlock()
+	delivery, err := engine.Feed(ctx, project, values)
+	if errors.Is(err, stack.ErrNoContainer) { // the keeper was taken away
+		if err = engine.Create(ctx, project, w.onChange); err == nil {
+			delivery, err = engine.Feed(ctx, project, values)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	for _, service := range delivery.Changed {
+		w.onChange(service, "secrets delivered")
+	}
+	w.mu.Lock()
+	w.fed = generation
+	w.mu.Unlock()
+	return nil
+}
+
+func (w *world) service(ctx context.Context, engine *stack.Engine, project *stack.Project, action supervisor.Action) error {
+	w.mu.Lock()
+	c, ok := w.seen[action.Service]
+	w.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("service %s: %w", action.Service, stack.ErrNoContainer)
+	}
+	switch action.Kind {
+	case supervisor.ActionStart:
+		return engine.Start(ctx, c.ID)
+	case supervisor.ActionRestart:
+		return engine.Restart(ctx, c.ID)
+	case supervisor.ActionRecreate:
+		return w.recreate(ctx, engine, project, action.Service, c.ID)
+	case supervisor.ActionStop:
+		return engine.Stop(ctx, c.ID)
+	case supervisor.ActionAdopt:
+		return adopt(ctx, engine, project, project.Services[action.Service], c.ID)
+	}
+	return fmt.Errorf("service %s: unknown action %d", action.Service, action.Kind)
+}
+
+// recreate replaces a service's container.
+func (w *world) recreate(ctx context.Context, engine *stack.Engine, project *stack.Project, service, id string) error {
+	if err := engine.Stop(ctx, id); err != nil {
+		return err
+	}
+	if err := engine.Remove(ctx, id); err != nil {
+		return err
+	}
+	if err := engine.Create(ctx, project, w.onChange); err != nil {
+		return err
+	}
+	c, err := engine.Container(ctx, project, service)
+	if err != nil {
+		return err
+	}
+	return engine.Start(ctx, c.ID)
+}
+
+// adopt lets a running service take its new files by the signal or the command that its x-minibot names.
+func adopt(ctx context.Context, engine *stack.Engine, project *stack.Project, service stack.Service, id string) error {
+	if service.OnChange == "signal" {
+		if err := engine.Signal(ctx, id, service.Signal); err != nil {
+			return err
+		}
+	} else {
+		result, err := engine.Exec(ctx, id, stack.Exec{Cmd: service.Exec})
+		if err != nil {
+			return err
+		}
+		if result.ExitCode != 0 {
+			return fmt.Errorf("service %s: its on_change command exited with %d", service.Name, result.ExitCode)
+		}
+	}
+	return engine.MarkTaken(ctx, project, service.Name)
+}
