@@ -48,8 +48,7 @@ type engine struct {
 	observes int
 	done     []Action
 	issued   []time.Time
-	last     Seen         // what was observed last
-	check    func(Action) // called when an action arrives, under the lock
+	last     Seen // what was observed last
 }
 
 func newEngine(t testing.TB, w Wanted) *engine {
@@ -117,9 +116,6 @@ func (e *engine) Do(ctx context.Context, a Action) error {
 	}
 	e.busy[a.Service] = true
 	e.done, e.issued = append(e.done, a), append(e.issued, time.Now())
-	if e.check != nil {
-		e.check(a)
-	}
 	pause := 100 * time.Millisecond
 	if b := e.boxes[a.Service]; b != nil && b.Running && (a.Kind == ActionStop || a.Kind == ActionRestart || a.Kind == ActionRecreate) {
 		pause += e.scripts[a.Service].stopping
@@ -296,4 +292,9 @@ func (e *engine) times() []time.Time {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return append([]time.Time(nil), e.issued...)
+}
+
+func (e *engine) observed() (n int) {
+	e.locked(func() { n = e.observes })
+	return n
 }

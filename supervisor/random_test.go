@@ -20,7 +20,11 @@ func TestRandomFaults(t *testing.T) {
 				w.Services["side"] = Service{Healthcheck: true, DependsOn: []Dependency{{Service: "app", Condition: Healthy}}}
 				r := newRig(t, w)
 				l := &law{t: t, engine: r.engine, wanted: w, heals: map[string]int{}, last: map[string]time.Time{}}
-				r.engine.check = l.check
+				r.check = func(e Event) {
+					if e.Kind == EventHeal || e.Kind == EventKind(e.Action.String()) {
+						r.locked(func() { l.check(e) })
+					}
+				}
 				r.Apply(w)
 				for range 120 {
 					harm(r, l, rng)
@@ -71,10 +75,10 @@ func (l *law) apply(r *rig, change func(string, *Service), anew bool) {
 	synctest.Wait()
 }
 
-func (l *law) check(a Action) {
+func (l *law) check(a Event) {
 	now := time.Now()
 	s, seen := l.wanted.Services[a.Service], l.engine.last
-	switch a.Kind {
+	switch a.Action {
 	case ActionStart, ActionRestart, ActionRecreate, ActionAdopt:
 	case ActionStop:
 		if !s.Stopped {
@@ -85,18 +89,18 @@ func (l *law) check(a Action) {
 		return
 	}
 	if s.Stopped {
-		l.t.Errorf("%v %s, which is stopped", a.Kind, a.Service)
+		l.t.Errorf("%v %s, which is stopped", a.Action, a.Service)
 	}
 	if len(s.Missing) > 0 || s.Secrets && !seen.Fed {
-		l.t.Errorf("%v %s: missing %v, fed %v", a.Kind, a.Service, s.Missing, seen.Fed)
+		l.t.Errorf("%v %s: missing %v, fed %v", a.Action, a.Service, s.Missing, seen.Fed)
 	}
 	for _, dep := range s.DependsOn {
 		c := seen.Containers[dep.Service]
 		if dep.Required && (!c.Running || dep.Condition == Healthy && c.Health != HealthHealthy) {
-			l.t.Errorf("%v %s although %s is %+v", a.Kind, a.Service, dep.Service, c)
+			l.t.Errorf("%v %s although %s is %+v", a.Action, a.Service, dep.Service, c)
 		}
 	}
-	if !a.Heal {
+	if a.Kind != EventHeal {
 		return
 	}
 	gap := now.Sub(l.last[a.Service])
