@@ -13,17 +13,20 @@ func up(health Health) Container {
 	return Container{ID: "i", Running: true, Health: health, Instance: "i@1", StartedAt: epoch}
 }
 
-func TestDecide(t *testing.T) {
+type decideCase struct {
+	services   map[string]Service
+	containers map[string]Container
+	want       string // actions
+	reason     string // of service a
+}
+
+func decideCases() map[string]decideCase {
 	exited := Container{ID: "i", ExitCode: 1, Instance: "i@1", StartedAt: epoch}
 	done := Container{ID: "i", Instance: "i@1", StartedAt: epoch}
 	optional := []Dependency{{Service: "b", Condition: Healthy}}
 	required := []Dependency{{Service: "b", Condition: Healthy, Required: true}}
-	for name, tt := range map[string]struct {
-		services   map[string]Service
-		containers map[string]Container
-		want       string // actions
-		reason     string // of service a
-	}{
+	return map[string]decideCase{
+
 		"nothing wanted": {nil, map[string]Container{"x": exited}, "", ""},
 		"orphans are left alone": {map[string]Service{"a": {}},
 			map[string]Container{"a": up(HealthNone), "x": exited}, "", ""},
@@ -52,7 +55,11 @@ func TestDecide(t *testing.T) {
 			map[string]Container{"a": {Running: true, Stale: true}}, "adopt a", "secret changed"},
 		"without a secret": {map[string]Service{"a": {Missing: []string{"X"}}},
 			map[string]Container{"a": exited}, "", "not set: X"},
-	} {
+	}
+}
+
+func TestDecide(t *testing.T) {
+	for name, tt := range decideCases() {
 		t.Run(name, func(t *testing.T) {
 			for n, s := range tt.services {
 				s.Name = n
