@@ -115,7 +115,8 @@ func (c Config) Validate() error {
 	}
 	if c.DockerHost != "" {
 		u, err := url.Parse(c.DockerHost)
-		if err != nil || !(u.Scheme == "unix" && filepath.IsAbs(u.Path) && u.Host == "" || u.Scheme == "tcp" && u.Host != "") {
+		socket := err == nil && u.Scheme == "unix" && filepath.IsAbs(u.Path) && u.Host == ""
+		if tcp := err == nil && u.Scheme == "tcp" && u.Host != ""; !socket && !tcp {
 			fault("docker_host", "want unix:///PATH or tcp://HOST:PORT")
 		}
 	}
