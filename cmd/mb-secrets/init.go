@@ -34,7 +34,7 @@ func (a *app) initCommand() *cobra.Command {
 		Example: "  mb-secrets init\n  mb-secrets init --generate\n" +
 			"  mb-secrets init --generate < secrets.txt",
 		Annotations: takesValue,
-		Args: func(cmd *cobra.Command, args []string) error {
+		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 || len(args) == 1 && args[0] != "-" {
 				return hint.Wrap(usage("init takes no values on the command line: they would show in ps and stay in the shell's history"),
 					"mb-secrets init asks for them, or reads NAME=VALUE lines from stdin")
