@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+
+	"minibot/hint"
 )
 
 // MaxValueSize is the largest value in bytes: what every store and every delivery is tested with.
@@ -25,11 +27,12 @@ type Value struct {
 func NewValue(plain []byte) (Value, error) {
 	switch {
 	case len(plain) == 0:
-		return Value{}, ErrEmptyValue
+		return Value{}, hint.Wrap(ErrEmptyValue, "mb-secrets delete removes a secret")
 	case slices.Contains(plain, 0):
-		return Value{}, ErrNUL
+		return Value{}, hint.Wrap(ErrNUL, "store it encoded, as in base64, and have the service decode it")
 	case len(plain) > MaxValueSize:
-		return Value{}, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(plain), MaxValueSize)
+		err := fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(plain), MaxValueSize)
+		return Value{}, hint.Wrap(err, "store the key that opens it, and keep the rest where the service finds it")
 	}
 	return newValue(slices.Clone(plain)), nil
 }

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -42,10 +43,7 @@ func locate(file string, err error) error {
 	var f *fault
 	if errors.As(err, &f) {
 		located := &LoadError{File: file, Line: lineOf(root, f.path), Path: strings.Join(f.path, "."), Err: f.err}
-		if f.hint != "" {
-			return hint.Wrap(located, "%s", f.hint)
-		}
-		return located
+		return hint.Wrap(located, "%s", cmp.Or(f.hint, mendHint))
 	}
 	line, path := guess(root, err.Error())
 	located := &LoadError{File: file, Line: line, Path: path, Err: tidy(file, err)}
@@ -55,8 +53,10 @@ func locate(file string, err error) error {
 	case errors.Is(err, errUnset):
 		return hint.Wrap(located, "set it under [env] in config.toml, give it a default as in ${NAME:-default}, or write $$ where a plain $ is meant")
 	}
-	return located
+	return hint.Wrap(located, "%s", mendHint)
 }
+
+const mendHint = "mend the file; `minibotd reload` has a running daemon read it again"
 
 // parseNodes returns the root of the file, or nil when it is not YAML.
 func parseNodes(file string) *yaml.Node {

@@ -105,8 +105,11 @@ func find(list []control.Secret, name secrets.Name) (control.Secret, bool) {
 	return control.Secret{}, false
 }
 
-// interrupted says what ^C leaves, where err is one; other errors pass.
+// interrupted says what ^C leaves, where err is one and nobody closer to it has said so; other errors pass.
 func interrupted(err error, format string, args ...any) error {
+	if said := (interruption{}); errors.As(err, &said) {
+		return err
+	}
 	if errors.Is(err, context.Canceled) && control.ExitCode(err) == 130 {
 		return fmt.Errorf("%w: %s", errInterrupted, fmt.Sprintf(format, args...))
 	}

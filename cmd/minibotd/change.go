@@ -48,7 +48,7 @@ func (d *daemon) Delete(ctx context.Context, name secrets.Name) error {
 		return err
 	}
 	d.record(control.Event{Kind: "secret", Secret: string(name), Message: "deleted"})
-	_, _, err := d.refresh(ctx)
+	_, err := d.update(ctx)
 	return err
 }
 
@@ -56,6 +56,9 @@ func (d *daemon) Delete(ctx context.Context, name secrets.Name) error {
 func (d *daemon) Change(ctx context.Context, changes []control.Change, report func(control.Progress)) error {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
+	if err := d.loaded(); err != nil { // what is not known to live in a database would be overwritten
+		return err
+	}
 	values, err := d.valuesOf(changes)
 	if err != nil {
 		return err
@@ -76,8 +79,33 @@ func (d *daemon) Change(ctx context.Context, changes []control.Change, report fu
 	for name := range values {
 		d.record(control.Event{Kind: "secret", Secret: string(name), Message: outcome})
 	}
+	if errors.Is(err, rotation.ErrUnfinished) {
+		select {
+		case d.unfinished <- struct{}{}:
+		default:
+		}
+	}
+	return ending(err)
+}
+
+// ending tells the callers of the socket, in control's terms, how a change ended.
+func ending(err error) error {
+	switch {
+	case errors.Is(err, rotation.ErrRolledBack):
+		return ended{err, control.ErrRolledBack}
+	case errors.Is(err, rotation.ErrUnfinished):
+		return ended{err, control.ErrRecoveryPending}
+	}
 	return err
 }
+
+// ended is an error that counts as kind too, and reads as before.
+type ended struct {
+	error
+	kind error
+}
+
+func (e ended) Unwrap() []error { return []error{e.error, e.kind} }
 
 func (d *daemon) changing(n int) {
 	d.mu.Lock()
@@ -156,7 +184,7 @@ func (d *daemon) Await(ctx context.Context, service string) error {
 
 // Adopt delivers what the store holds and returns when the users of the named secrets have taken it and are up.
 func (d *daemon) Adopt(ctx context.Context, names []secrets.Name, report rotation.Report) error {
-	_, ticket, err := d.refresh(ctx)
+	ticket, err := d.update(ctx)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,7 +50,11 @@ type daemon struct {
 	rotator    *rotation.Rotator
 	store      *lateStore
 
-	refreshing sync.Mutex // one refresh at a time
+	again   chan chan error // asks until to try its step at once, and wants the outcome
+	started chan struct{}   // closed once the stack is loaded and supervised
+
+	unfinished chan struct{} // holds one token when a change was left unfinished
+	refreshing sync.Mutex    // one refresh at a time
 
 	mu        sync.Mutex
 	phase     control.Phase // of the daemon's own making; "" once the supervisor knows better
@@ -75,6 +80,7 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 	d := &daemon{
 		config: cfg, paths: paths, log: log, events: events, redact: redact, open: open, intent: stopped,
 		store: &lateStore{}, phaseAt: time.Now(), lastLines: map[string][]string{},
+		again: make(chan chan error), started: make(chan struct{}), unfinished: make(chan struct{}, 1),
 	}
 	d.world = &world{host: cfg.DockerHost, log: log, onChange: func(service, message string) {
 		d.record(control.Event{Kind: "progress", Service: service, Message: message})
@@ -92,13 +98,14 @@ func (d *daemon) Serve(ctx context.Context, hangup <-chan struct{}) error {
 			d.log.Debug("close the engine's connection", keyError, err)
 		}
 	}()
-	if err := d.until(ctx, control.PhaseWaitingForStore, d.openStore); err != nil {
+	if err := d.until(ctx, hangup, control.PhaseWaitingForStore, d.openStore); err != nil {
 		return nil // only the end of ctx ends it
 	}
-	if err := d.until(ctx, control.PhaseDegraded, d.start); err != nil {
+	if err := d.until(ctx, hangup, control.PhaseDegraded, d.start); err != nil {
 		return nil
 	}
 	d.setPhase("", nil)
+	close(d.started)
 	var group errgroup.Group
 	group.Go(func() error { return d.supervisor.Serve(ctx) })
 	group.Go(func() error { d.finishChanges(ctx); return nil })
@@ -111,17 +118,44 @@ func (d *daemon) Serve(ctx context.Context, hangup <-chan struct{}) error {
 	return err
 }
 
-// until repeats step with a growing delay until it succeeds, showing phase and the reason meanwhile; a reload or a
-// stored secret ends a delay. It fails only with ctx.
-func (d *daemon) until(ctx context.Context, phase control.Phase, step func(context.Context) error) error {
+// until repeats step with a growing delay until it succeeds, showing phase and the reason meanwhile; a reload, by
+// command or by hangup, ends a delay. It fails only with ctx.
+func (d *daemon) until(ctx context.Context, hangup <-chan struct{}, phase control.Phase, step func(context.Context) error) error {
+	asked := make(chan error, 1) // by nobody
 	for delay := waitFirst; ; delay = min(2*delay, waitMost) {
 		err := step(ctx)
+		asked <- err
+		asked = make(chan error, 1)
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err()
 		}
 		d.setPhase(phase, err)
 		select {
 		case <-time.After(delay):
+		case <-hangup:
+		case asked = <-d.again:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// tryAgain has what the start waits for tried at once, and returns nil once the stack is loaded, or what is in the way.
+func (d *daemon) tryAgain(ctx context.Context) error {
+	for {
+		outcome := make(chan error, 1)
+		select {
+		case <-d.started:
+			return nil
+		case d.again <- outcome:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		select {
+		case err := <-outcome:
+			if err != nil {
+				return err
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -147,8 +181,9 @@ func (d *daemon) start(ctx context.Context) error {
 	if err := d.load(ctx); err != nil {
 		return err
 	}
-	if err := d.rotator.BeforeDelivery(ctx); err != nil {
-		return err
+	if err := d.rotator.BeforeDelivery(ctx); err != nil { // on a full disk, say: what is in force can be delivered all the same
+		d.log.Error("new values stay in pending", keyError, err)
+		d.record(control.Event{Kind: "error", Message: "new values stay in pending: " + err.Error()})
 	}
 	_, _, err := d.refresh(ctx)
 	return err
@@ -174,7 +209,8 @@ func (d *daemon) load(ctx context.Context) error {
 }
 
 // refresh reads the compose file and the store, and hands what is wanted to the supervisor. It reports whether
-// something changed, and the ticket of the supervisor's look at it; it makes no call to the engine itself.
+// something changed, and the ticket of the supervisor's look at it; it makes no call to the engine itself. A fault
+// leaves the stack as it is.
 func (d *daemon) refresh(ctx context.Context) (changed bool, ticket uint64, err error) {
 	d.refreshing.Lock()
 	defer d.refreshing.Unlock()
@@ -183,6 +219,26 @@ func (d *daemon) refresh(ctx context.Context) (changed bool, ticket uint64, err 
 	if err := d.load(ctx); err != nil {
 		return false, 0, err
 	}
+	return d.apply(ctx)
+}
+
+// update is refresh for who is about something else than the compose file: one that cannot be loaded is reported,
+// and what was loaded before stays in force.
+func (d *daemon) update(ctx context.Context) (ticket uint64, err error) {
+	d.refreshing.Lock()
+	defer d.refreshing.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	if err := d.load(ctx); err != nil {
+		d.log.Warn("the compose file stays as it was loaded before", keyError, err)
+		d.record(control.Event{Kind: "error", Message: "the compose file stays as it was loaded before: " + err.Error()})
+	}
+	_, ticket, err = d.apply(ctx)
+	return ticket, err
+}
+
+// apply reads the store and hands what is wanted to the supervisor. The caller holds refreshing.
+func (d *daemon) apply(ctx context.Context) (changed bool, ticket uint64, err error) {
 	values, err := d.readValues(ctx)
 	if err != nil {
 		return false, 0, err
@@ -241,17 +297,26 @@ func (d *daemon) onHangup(ctx context.Context, hangup <-chan struct{}) {
 }
 
 // finishChanges carries out, once the databases are up, the changes that waited, and makes sure that the databases
-// still accept what the store holds.
+// still accept what the store holds: at the start, and after each change that was left unfinished.
 func (d *daemon) finishChanges(ctx context.Context) {
-	for delay := waitFirst; ctx.Err() == nil; delay = min(2*delay, waitMost) {
+	delay := waitFirst
+	for ctx.Err() == nil {
 		if _, err := d.supervisor.Wait(ctx, d.databasesUp); err != nil {
 			return
 		}
-		err := d.rotator.AfterStart(ctx, func(service, message string) {
+		err := d.finish(ctx, func(service, message string) {
 			d.record(control.Event{Kind: "secret", Service: service, Message: message})
 		})
-		if err == nil || ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return
+		}
+		if err == nil {
+			delay = waitFirst
+			select {
+			case <-d.unfinished:
+			case <-ctx.Done():
+			}
+			continue
 		}
 		d.log.Error("finish the waiting changes", keyError, err, keyDelay, delay)
 		d.record(control.Event{Kind: "error", Message: "finish the waiting changes: " + err.Error()})
@@ -259,7 +324,25 @@ func (d *daemon) finishChanges(ctx context.Context) {
 		case <-time.After(delay):
 		case <-ctx.Done():
 		}
+		delay = min(2*delay, waitMost)
 	}
+}
+
+// finish brings into force what waits in pending, and makes sure of the databases.
+func (d *daemon) finish(ctx context.Context, report rotation.Report) error {
+	if err := d.rotator.BeforeDelivery(ctx); err != nil {
+		return err
+	}
+	if _, err := d.update(ctx); err != nil {
+		return err
+	}
+	return d.rotator.AfterStart(ctx, report)
+}
+
+// waiting says whether a value waits in pending.
+func (d *daemon) waiting(ctx context.Context) (bool, error) {
+	entries, err := d.store.List(ctx)
+	return slices.ContainsFunc(entries, func(e secrets.Entry) bool { return e.Slot == secrets.Pending }), err
 }
 
 // databasesUp says whether every service that holds a credential is healthy.

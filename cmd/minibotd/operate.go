@@ -19,6 +19,11 @@ func (d *daemon) Operate(ctx context.Context, op control.Operation, report func(
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	d.record(control.Event{Kind: "request", Service: op.Service, Message: string(op.Verb)})
+	if op.Verb == control.VerbReload {
+		if err := d.tryAgain(ctx); err != nil {
+			return err
+		}
+	}
 	services, err := d.concerned(op.Service)
 	if err != nil {
 		return err
@@ -47,26 +52,33 @@ func (d *daemon) Operate(ctx context.Context, op control.Operation, report func(
 // reload reads the compose file and the store again.
 func (d *daemon) reload(ctx context.Context, services map[string]bool, say func(service, message string)) error {
 	if err := d.rotator.BeforeDelivery(ctx); err != nil {
-		return err
+		return ending(err)
 	}
 	changed, ticket, err := d.refresh(ctx)
 	if err != nil {
 		return err
 	}
-	if !changed {
+	waiting, err := d.waiting(ctx)
+	if err != nil {
+		return err
+	}
+	if !changed && !waiting && d.supervisor.Status().Phase == supervisor.AllHealthy {
 		say("", "nothing changed")
 		return nil
 	}
-	return d.settle(ctx, ticket, services, say)
+	if err := d.settle(ctx, ticket, services, say); err != nil || !waiting {
+		return err
+	}
+	return ending(d.rotator.AfterStart(ctx, say))
 }
 
 // concerned is the set of services that an order names.
 func (d *daemon) concerned(service string) (map[string]bool, error) {
+	if err := d.loaded(); err != nil {
+		return nil, err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.project == nil {
-		return nil, hint.Wrap(errors.New("the stack is not loaded yet"), "run `minibotd status` to see what the daemon waits for")
-	}
 	all := map[string]bool{}
 	for name := range d.project.Services {
 		all[name] = true
@@ -79,6 +91,19 @@ func (d *daemon) concerned(service string) (map[string]bool, error) {
 			"the services are %s", strings.Join(slices.Sorted(maps.Keys(all)), ", "))
 	}
 	return map[string]bool{service: true}, nil
+}
+
+// loaded says what is in the way while there is no project yet.
+func (d *daemon) loaded() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.project != nil:
+		return nil
+	case d.reason != nil:
+		return fmt.Errorf("the stack is not loaded yet: %w", d.reason)
+	}
+	return hint.Wrap(errors.New("the stack is not loaded yet"), "run `minibotd status` to see what the daemon waits for")
 }
 
 // intend keeps a person's wish on disk, then tells the supervisor.
@@ -94,7 +119,7 @@ func (d *daemon) intend(ctx context.Context, op control.Operation) error {
 	}
 	d.intent = next
 	d.mu.Unlock()
-	_, _, err := d.refresh(ctx)
+	_, err := d.update(ctx)
 	return err
 }
 

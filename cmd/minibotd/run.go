@@ -43,6 +43,7 @@ Waiting for the store or the engine is a state, not an end: see minibotd status.
 
 // runDaemon holds the daemon's lock and socket while it serves.
 func runDaemon(ctx context.Context, paths config.Paths, io *console.IO) (err error) {
+	hangup := notifyHangup(ctx) // first of all: until then the signal would end the program
 	if err := config.EnsureHome(paths); err != nil {
 		return err
 	}
@@ -74,7 +75,6 @@ func runDaemon(ctx context.Context, paths config.Paths, io *console.IO) (err err
 		return err
 	}
 	log.Info("minibotd started", "version", control.Version, "pid", os.Getpid(), "home", paths.Home)
-	hangup := notifyHangup(ctx)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return (&control.Server{Backend: d, Logger: log}).Serve(ctx, listener) })
 	group.Go(func() error { return d.Serve(ctx, hangup) })

@@ -50,6 +50,7 @@ func (in *installation) restarted(service, before string) {
 }
 
 func TestHealing(t *testing.T) {
+	t.Parallel()
 	in := tiny(t, "")
 	in.start()
 	in.healthy(60 * time.Second)
@@ -110,6 +111,7 @@ func TestHealing(t *testing.T) {
 }
 
 func TestChangedSecretReachesItsUsers(t *testing.T) {
+	t.Parallel()
 	in := tiny(t, "")
 	in.start()
 	in.healthy(60 * time.Second)
@@ -139,6 +141,7 @@ func TestChangedSecretReachesItsUsers(t *testing.T) {
 // A daemon that is killed between the delivery and the restart that takes it leaves running services with old
 // secrets; the next start must see that.
 func TestKilledBetweenDeliveryAndRestart(t *testing.T) {
+	t.Parallel()
 	proxy := newEngineProxy(t)
 	in := tiny(t, proxy.host())
 	in.start()
@@ -175,6 +178,7 @@ func TestKilledBetweenDeliveryAndRestart(t *testing.T) {
 }
 
 func TestStopIsKept(t *testing.T) {
+	t.Parallel()
 	in := tiny(t, "")
 	in.start()
 	in.healthy(60 * time.Second)
@@ -206,6 +210,7 @@ func TestStopIsKept(t *testing.T) {
 }
 
 func TestDegradedSaysWhy(t *testing.T) {
+	t.Parallel()
 	in := install(t, "", strings.ReplaceAll(tinyCompose, "echo started;", "echo started; test ! -e /run/secrets/BAD || exit 7; echo the-secret-is $$(cat /run/secrets/K); exit 3;"), nil)
 	in.must("K="+tinyCanary+"\n", "mb-secrets", "init")
 	in.start()
@@ -227,6 +232,7 @@ func TestDegradedSaysWhy(t *testing.T) {
 }
 
 func TestEngineGoesAndComesBack(t *testing.T) {
+	t.Parallel()
 	proxy := newEngineProxy(t)
 	in := tiny(t, proxy.host())
 	proxy.close()
@@ -250,6 +256,7 @@ func TestEngineGoesAndComesBack(t *testing.T) {
 }
 
 func TestSlowEngine(t *testing.T) {
+	t.Parallel()
 	proxy := newEngineProxy(t)
 	in := tiny(t, proxy.host())
 	proxy.intercept(func(r *http.Request) {
