@@ -70,6 +70,7 @@ func runDaemon(ctx context.Context, paths config.Paths, io *console.IO) (err err
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, d.close()) }()
 	listener, err := control.Listen(paths.Socket)
 	if err != nil {
 		return err
