@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -56,12 +57,12 @@ func WithLock(ctx context.Context, path string, f func() error) error {
 func acquire(ctx context.Context, path, holder string) (func() error, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("open lock: %w", err)
+		return nil, hint.Wrap(fmt.Errorf("open lock: %w", err), "look at the disk and the owner of %s", filepath.Dir(path))
 	}
 	if err := waitForLock(ctx, f); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	if err := note(f, fmt.Sprintf("%s %d\n", holder, os.Getpid())); err != nil {
+	if err := note(f, fmt.Sprintf("%s %d", holder, os.Getpid())); err != nil {
 		return nil, errors.Join(fmt.Errorf("write lock %s: %w", path, err), f.Close())
 	}
 	return func() error {
@@ -113,11 +114,15 @@ func readHolder(f *os.File) (kind string, pid int) {
 	return kind, pid
 }
 
-// note replaces what the file holds.
+// note replaces what the file holds. It always writes the same number of bytes in place, which a full disk has room
+// for. On one where the file is new it holds nothing, and only the name of the holder is lost: the lock itself needs no room.
 func note(f *os.File, s string) error {
-	if err := f.Truncate(0); err != nil {
-		return err
+	_, err := f.WriteAt(fmt.Appendf(nil, "%-*s\n", noteSize, s), 0)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return nil
 	}
-	_, err := f.WriteAt([]byte(s), 0)
 	return err
 }
+
+// noteSize has room for the longest kind of holder and the largest pid.
+const noteSize = 31

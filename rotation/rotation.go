@@ -262,7 +262,11 @@ func (r *Rotator) rollBack(ctx context.Context, todo []*change, cause error, rep
 	return fmt.Errorf("%w: %w", ErrRolledBack, cause)
 }
 
+// unstage empties the pending slot. One that is empty needs no write, which the store may be unable to do now.
 func (r *Rotator) unstage(ctx context.Context, name secrets.Name) error {
+	if waits, err := r.get(ctx, name, secrets.Pending); err == nil && waits.IsZero() {
+		return nil
+	}
 	if err := r.store.Delete(ctx, name, secrets.Pending); err != nil && !errors.Is(err, secrets.ErrNotFound) {
 		return fmt.Errorf("take back %s: %w", name, err)
 	}
