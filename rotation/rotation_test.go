@@ -117,7 +117,7 @@ func (w *world) Adopt(ctx context.Context, _ []secrets.Name, _ rotation.Report) 
 // deliver restarts what has a new value; Postgres takes its own only when it has none.
 func (w *world) deliver(ctx context.Context) error {
 	for _, n := range []secrets.Name{pg, rd, key} {
-		item, err := w.Store.Get(ctx, n, secrets.Current)
+		item, err := w.Get(ctx, n, secrets.Current)
 		if err != nil {
 			continue // not set: its service is held back
 		}
@@ -172,7 +172,7 @@ func newValues() map[secrets.Name]secrets.Value {
 }
 
 func (w *world) slot(n secrets.Name, s secrets.Slot) secrets.Value {
-	item, _ := w.Store.Get(context.Background(), n, s) // zero when empty
+	item, _ := w.Get(context.Background(), n, s) // zero when empty
 	return item.Value
 }
 

@@ -89,8 +89,8 @@ func fingerprint(salt []byte, files []File, values map[secrets.Name]secrets.Valu
 	mac := hmac.New(sha256.New, salt)
 	for _, f := range files {
 		value := values[f.Secret].Reveal()
-		fmt.Fprintf(mac, "%q %d %d %o %d\n", f.Name, f.UID, f.GID, f.Mode, len(value))
-		mac.Write(value)
+		_, _ = fmt.Fprintf(mac, "%q %d %d %o %d\n", f.Name, f.UID, f.GID, f.Mode, len(value)) // a hash never fails
+		_, _ = mac.Write(value)
 		clear(value)
 	}
 	return hex.EncodeToString(mac.Sum(nil))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"minibot/commandline"
 	"minibot/control"
 	"minibot/hint"
 	"minibot/rotation"
@@ -114,7 +115,7 @@ func valueOf(change control.Change, recipe *secrets.Recipe) (secrets.Value, erro
 }
 
 func noRecipe(name secrets.Name) error {
-	err := usage("the compose file does not say how to generate %s", name)
+	err := commandline.Usage("the compose file does not say how to generate %s", name)
 	return hint.Wrap(err, "mb-secrets set %s, or mb-secrets generate %s --length 32", name, name)
 }
 

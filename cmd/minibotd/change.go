@@ -21,6 +21,13 @@ import (
 func (d *daemon) Secrets(ctx context.Context) ([]control.Secret, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	if err := d.ready(ctx); err != nil { // what is required is not known
+		return nil, err
+	}
+	return d.rows(ctx)
+}
+
+func (d *daemon) rows(ctx context.Context) ([]control.Secret, error) {
 	entries, err := d.store.List(ctx)
 	if err != nil {
 		return nil, err
@@ -44,7 +51,10 @@ func (d *daemon) Reveal(ctx context.Context, name secrets.Name) (secrets.Value, 
 func (d *daemon) Delete(ctx context.Context, name secrets.Name) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	if err := control.DeleteSecret(ctx, d.store, name); err != nil {
+	if err := d.ready(ctx); err != nil {
+		return err
+	}
+	if err := d.rotator.Alone(ctx, func() error { return control.DeleteSecret(ctx, d.store, name) }); err != nil {
 		return err
 	}
 	d.record(control.Event{Kind: "secret", Secret: string(name), Message: "deleted"})
@@ -56,8 +66,8 @@ func (d *daemon) Delete(ctx context.Context, name secrets.Name) error {
 func (d *daemon) Change(ctx context.Context, changes []control.Change, report func(control.Progress)) error {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
-	if err := d.loaded(); err != nil { // what is not known to live in a database would be overwritten
-		return err
+	if err := d.ready(ctx); err != nil { // what is not known to live in a database would be overwritten
+		return ending(err)
 	}
 	values, err := d.valuesOf(changes)
 	if err != nil {
@@ -80,6 +90,7 @@ func (d *daemon) Change(ctx context.Context, changes []control.Change, report fu
 		d.record(control.Event{Kind: "secret", Secret: string(name), Message: outcome})
 	}
 	if errors.Is(err, rotation.ErrUnfinished) {
+		d.doubts(ctx, err)
 		select {
 		case d.unfinished <- struct{}{}:
 		default:
@@ -88,13 +99,31 @@ func (d *daemon) Change(ctx context.Context, changes []control.Change, report fu
 	return ending(err)
 }
 
-// ending tells the callers of the socket, in control's terms, how a change ended.
+// doubts notes whether it is certain that the databases have what the store holds.
+func (d *daemon) doubts(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.doubt = err != nil
+}
+
+func (d *daemon) inDoubt() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.doubt
+}
+
+// ending tells the callers of the socket, in control's terms, how an operation ended.
 func ending(err error) error {
 	switch {
 	case errors.Is(err, rotation.ErrRolledBack):
 		return ended{err, control.ErrRolledBack}
 	case errors.Is(err, rotation.ErrUnfinished):
 		return ended{err, control.ErrRecoveryPending}
+	case errors.Is(err, supervisor.ErrEnded):
+		return ended{err, control.ErrStopping}
 	}
 	return err
 }

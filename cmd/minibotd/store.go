@@ -12,22 +12,50 @@ import (
 	"minibot/secrets"
 )
 
-// lateStore is the store from the moment it is open; until then it is locked. So the socket can answer at once.
+// lateStore is the store from the moment it is open. Before, every call fails as the last attempt to open it did, or
+// as a locked store where none has ended. So the socket can answer at once.
 type lateStore struct {
-	mu    sync.Mutex
-	store secrets.Store
+	mu      sync.Mutex
+	store   secrets.Store
+	failure error // of the last attempt to open it
 }
 
 func (l *lateStore) set(store secrets.Store) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.store = store
+	l.store, l.failure = store, nil
+}
+
+func (l *lateStore) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failure = err
+}
+
+// close closes the store, if it is open; later calls find it locked.
+func (l *lateStore) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	store := l.store
+	l.store = nil
+	return closeStore(store)
+}
+
+// closeStore closes a store that is an io.Closer.
+func closeStore(store secrets.Store) error {
+	if closer, ok := store.(io.Closer); ok {
+		return closer.Close()
+	}
+	return nil
 }
 
 func (l *lateStore) get() (secrets.Store, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.store == nil {
+	switch {
+	case l.store == nil && l.failure != nil:
+		return nil, l.failure
+	case l.store == nil:
 		return nil, hint.Wrap(secrets.ErrLocked, "run `minibotd status` to see what the daemon waits for")
 	}
 	return l.store, nil
