@@ -122,6 +122,29 @@ func TestMissingSecretHoldsBack(t *testing.T) {
 	})
 }
 
+// A new secret is a reason to try at once, however long the service has failed with the old one.
+func TestNewRevisionIsTriedAtOnce(t *testing.T) {
+	w := stack()
+	simulate(t, w, func(r *rig) {
+		r.phase(AllHealthy)
+		r.locked(func() { r.scripts["db"] = script{startErr: errors.New("wrong password")} })
+		r.kill("db")
+		r.phase(Degraded)
+		r.locked(func() { r.scripts["db"] = script{healthy: time.Second} })
+		r.taken()
+		db := w.Services["db"]
+		db.Revision++
+		w.Services["db"] = db
+		changed := time.Now()
+		r.Apply(w)
+		synctest.Wait()
+		if at := r.times(); len(at) != 1 || !at[0].Equal(changed) {
+			r.t.Errorf("changed %v, attempts %v", changed, at)
+		}
+		r.phase(AllHealthy)
+	})
+}
+
 func TestRestart(t *testing.T) {
 	simulate(t, stack(), func(r *rig) {
 		r.phase(AllHealthy)

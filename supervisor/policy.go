@@ -84,7 +84,7 @@ func (d *decision) lookAll() {
 }
 
 func (d *decision) look(s Service, r *record) {
-	if r.wanted.Stopped != s.Stopped || !slices.Equal(r.wanted.Missing, s.Missing) {
+	if r.wanted.Stopped != s.Stopped || r.wanted.Revision != s.Revision || !slices.Equal(r.wanted.Missing, s.Missing) {
 		r.calm()
 	}
 	if s.Stopped {

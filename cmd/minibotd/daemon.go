@@ -64,6 +64,7 @@ type daemon struct {
 	shownAt   time.Time
 	project   *stack.Project
 	values    map[secrets.Name]secrets.Value
+	revisions map[string]uint64 // by service: how often its secrets changed
 	intent    intent
 	creates   uint64
 	changes   int  // operations that change secrets now
@@ -82,7 +83,7 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 		config: cfg, paths: paths, log: log, events: events, redact: redact, open: open, intent: stopped,
 		store: &lateStore{}, lastLines: map[string][]string{},
 		again: make(chan chan error), started: make(chan struct{}), unfinished: make(chan struct{}, 1),
-		degraded: make(chan string, 16),
+		degraded: make(chan string, 16), revisions: map[string]uint64{},
 	}
 	d.world = &world{host: cfg.DockerHost, log: log, onChange: func(service, message string) {
 		d.record(control.Event{Kind: "progress", Service: service, Message: message})
@@ -244,9 +245,14 @@ func (d *daemon) apply(ctx context.Context) (changed bool, ticket uint64, err er
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for name, service := range d.project.Services {
+		if slices.ContainsFunc(service.Secrets, func(s secrets.Name) bool { return !values[s].Equal(d.values[s]) }) {
+			d.revisions[name]++
+		}
+	}
 	d.values = values
 	changed = d.world.set(d.project, values)
-	return changed, d.supervisor.Apply(wantedState(d.project, values, d.intent, d.creates)), nil
+	return changed, d.supervisor.Apply(wantedState(d.project, values, d.intent, d.creates, d.revisions)), nil
 }
 
 // readValues reads every required secret that is set, and teaches the redaction what must never be shown.

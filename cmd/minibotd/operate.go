@@ -120,7 +120,7 @@ func (d *daemon) intend(op control.Operation) (ticket uint64, err error) {
 		return 0, hint.Wrap(err, "look at the disk space and the owner of %s", d.paths.StateDir)
 	}
 	d.intent = next
-	return d.supervisor.Apply(wantedState(d.project, d.values, d.intent, d.creates)), nil
+	return d.supervisor.Apply(wantedState(d.project, d.values, d.intent, d.creates, d.revisions)), nil
 }
 
 // settle follows the named services until each is up, down on purpose, or held back, and reports what happens to

@@ -24,7 +24,7 @@ func TestWantedState(t *testing.T) {
 		}},
 		"side": {Name: "side", OnChange: "signal"},
 	}}
-	got := wantedState(project, map[secrets.Name]secrets.Value{"SET": value}, intent{Services: []string{"side"}}, 3)
+	got := wantedState(project, map[secrets.Name]secrets.Value{"SET": value}, intent{Services: []string{"side"}}, 3, map[string]uint64{"side": 4})
 	want := supervisor.Wanted{Create: 3, Services: map[string]supervisor.Service{
 		"db":   {Name: "db", Healthcheck: true, Secrets: true, Adopt: supervisor.AdoptNothing, NoHeal: true},
 		"once": {Name: "once", Adopt: supervisor.AdoptByRecreate, Completes: true},
@@ -33,7 +33,7 @@ func TestWantedState(t *testing.T) {
 			{Service: "once", Condition: supervisor.Completed},
 			{Service: "side", Condition: supervisor.Started, Required: true},
 		}},
-		"side": {Name: "side", Adopt: supervisor.AdoptBySignal, Stopped: true},
+		"side": {Name: "side", Adopt: supervisor.AdoptBySignal, Stopped: true, Revision: 4},
 	}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
