@@ -155,7 +155,6 @@ func TestMeddling(t *testing.T) {
 		{"everything removed", [][]string{append([]string{"rm", "-f"}, all...)}},
 		{"the keeper removed", [][]string{{"rm", "-f", "KEEPER"}}},
 		{"keeper and services removed", [][]string{append([]string{"rm", "-f", "KEEPER"}, all...)}},
-		{"the network removed", [][]string{append([]string{"kill"}, all...), {"network", "disconnect", "-f", in.name + "_n", in.container("a")}, {"network", "rm", in.name + "_n"}}},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			for _, command := range fault.commands {
