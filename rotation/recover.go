@@ -16,7 +16,7 @@ import (
 // nothing is stored.
 func Stage(ctx context.Context, store secrets.Store, req secrets.Requirement, value secrets.Value) (secrets.Slot, error) {
 	if err := database.Check(req.Rotate.Driver, value); err != nil {
-		return 0, fmt.Errorf("check %s: %w", req.Name, err)
+		return 0, unfit(req.Name, err)
 	}
 	item, err := store.Get(ctx, req.Name, secrets.Current)
 	if err != nil && !errors.Is(err, secrets.ErrNotFound) {

@@ -119,7 +119,7 @@ func (r *Rotator) Change(ctx context.Context, changes map[secrets.Name]secrets.V
 		c.next = changes[name]
 		if c.db != nil {
 			if err := c.db.Check(c.next); err != nil {
-				return fmt.Errorf("check %s: %w", name, err)
+				return unfit(name, err)
 			}
 		}
 		todo = append(todo, c)
@@ -304,6 +304,11 @@ func wrap(doing string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// unfit says what to do about a value that its database could not take.
+func unfit(name secrets.Name, err error) error {
+	return hint.Wrap(fmt.Errorf("check %s: %w", name, err), "nothing changed; `mb-secrets generate %s` makes one that fits", name)
 }
 
 func unfinished(err error) error {

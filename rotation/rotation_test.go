@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"minibot/database"
+	"minibot/hint"
 	"minibot/rotation"
 	"minibot/secrets"
 )
@@ -300,11 +301,29 @@ func TestRollBack(t *testing.T) {
 	w := newWorld(t, true)
 	bad := newValues()
 	bad[pg] = val("two\nlines")
-	if err := w.rotator().Change(t.Context(), bad, silent); !errors.Is(err, database.ErrUnfit) {
+	if err := w.rotator().Change(t.Context(), bad, silent); !errors.Is(err, database.ErrUnfit) || hint.Of(err) == "" {
 		t.Error(err)
 	}
 	w.agree(t, true)
 }
+
+// A store that cannot be written now holds what it held: nothing is left to finish.
+func TestReadOnlyStore(t *testing.T) {
+	w := newWorld(t, true)
+	r := rotation.New(readOnly{w.Store}, func() []secrets.Requirement { return requirements },
+		func(q secrets.Requirement) rotation.Database { return fakeDB{w, q.Rotate.Driver == "postgres"} }, w, slog.New(slog.DiscardHandler))
+	if err := r.Change(t.Context(), newValues(), silent); !errors.Is(err, rotation.ErrRolledBack) {
+		t.Error(err)
+	}
+	w.agree(t, true)
+}
+
+type readOnly struct{ secrets.Store }
+
+func (readOnly) Put(context.Context, secrets.Name, secrets.Slot, secrets.Value) error {
+	return errInjected
+}
+func (readOnly) Delete(context.Context, secrets.Name, secrets.Slot) error { return errInjected }
 
 func TestOldVolume(t *testing.T) {
 	w := newWorld(t, true)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"minibot/control"
+	"minibot/secrets"
+	"minibot/secrets/stores"
 )
 
 // oneCompose is a single service that takes new values as they come, so that a change costs a delivery and no more.
@@ -386,5 +388,52 @@ func TestValuesArriveByteForByte(t *testing.T) {
 	in.fails(2, "", "mb-secrets", []string{"set", "K"}, "empty")
 	if got := in.has("a"); got != last {
 		t.Error("a refused value changed something")
+	}
+}
+
+// pgCompose is Postgres alone, its password kept in the database.
+const pgCompose = `name: ${MINIBOT_NAME}
+services:
+  pg:
+    image: ${MINIBOT_POSTGRES_IMAGE}
+    container_name: "${MINIBOT_NAME}-pg"
+    environment: { POSTGRES_USER: minibot, POSTGRES_DB: minibot, POSTGRES_PASSWORD_FILE: /run/secrets/P }
+    secrets: [P]
+    stop_signal: SIGINT
+    healthcheck: { test: [CMD, pg_isready, -q, -h, 127.0.0.1, -U, minibot, -d, minibot], interval: 300ms, timeout: 5s, retries: 3, start_period: 60s }
+    x-minibot: { on_change: none }
+secrets:
+  P: { environment: P, x-minibot: { generate: { length: 32 }, rotate: { driver: postgres, service: pg, user: minibot } } }
+`
+
+// A password that waits in pending, as a change that was cut short leaves it, is carried out by a reload.
+func TestReloadFinishesAChange(t *testing.T) {
+	t.Parallel()
+	in := install(t, "", pgCompose, nil)
+	in.must("P=canary-first-password\n", "mb-secrets", "init")
+	in.start()
+	in.healthy(60 * time.Second)
+	store, err := stores.Open(t.Context(), stores.Options{Kind: "age", Home: in.home})
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := secrets.NewValue([]byte("canary-pending-password"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Put(t.Context(), "P", secrets.Pending, value); err != nil {
+		t.Fatal(err)
+	}
+	in.must("", "minibotd", "reload")
+	in.fails(1, "canary-line\nline", "mb-secrets", []string{"set", "P"}, "line break", "mb-secrets generate P")
+	if got := in.must("", "mb-secrets", "get", "P"); got != "canary-pending-password" {
+		t.Errorf("the store has %q", got)
+	}
+	for password, want := range map[string]bool{"canary-pending-password": true, "canary-first-password": false} {
+		query := in.dockerCommand(password, "exec", "-i", in.container("pg"), "sh", "-c",
+			`PGPASSWORD=$(cat) psql -h "$(hostname -i)" -U minibot -d minibot -c 'select 1'`)
+		if out, err := query.CombinedOutput(); (err == nil) != want {
+			t.Errorf("%s: let in: %v, want %v; %s", password, err == nil, want, out)
+		}
 	}
 }
