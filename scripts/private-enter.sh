@@ -15,7 +15,12 @@ if [ -n "$root" ]; then
   mkdir -p "$root$dir/run" "$root$dir/state"
   mount --bind "$dir/run" "$root$dir/run"
   mount --bind "$dir/state" "$root$dir/state"
-  exec chroot "$root" /usr/sbin/dockerd "${args[@]}"
+  # pivot_root, not chroot: what is executed in a container enters its mount namespace by that namespace's own root
+  mkdir -p "$root/.before"
+  cd "$root"
+  pivot_root . .before
+  umount -l /.before
+  exec /usr/sbin/dockerd "${args[@]}"
 fi
 # /run of its own: containerd's and the first engine's files stay out of its way
 mount --bind "$dir/run" "$dir/run"
