@@ -96,9 +96,12 @@ func without(names []secrets.Name, values map[secrets.Name]secrets.Value) []secr
 	return missing
 }
 
-// runKeeper starts the keeper unless it runs.
+// runKeeper starts the keeper unless it runs, and lets a paused one go on: nobody else has use for it.
 func (e *Engine) runKeeper(ctx context.Context, p *Project) (Container, error) {
 	c, err := e.Container(ctx, p, KeeperService)
+	if err == nil && c.Paused {
+		err = e.wrapNamed(ctx, e.docker.ContainerUnpause(ctx, c.ID), "unpause", c.ID)
+	}
 	if err != nil || c.Running {
 		return c, err
 	}

@@ -24,6 +24,8 @@ var (
 	ErrNoContainer = errors.New("no such container")
 	// ErrImageMissing: an image is not on the engine.
 	ErrImageMissing = errors.New("image is not on the engine")
+	// ErrNetworkMissing: a network that the container belongs to was removed. Remove the container and create.
+	ErrNetworkMissing = errors.New("a network of the container is missing")
 	// ErrStillRunning: a container runs that must not.
 	ErrStillRunning = errors.New("still running")
 )
@@ -58,8 +60,13 @@ func wrap(err error, format string, args ...any) error {
 	return portHint(fmt.Errorf("%s: %w", what, err))
 }
 
-// wrapContainer is wrap, and marks a container that is not there.
+var networkMissing = regexp.MustCompile(`network \S+ not found`)
+
+// wrapContainer is wrap, and marks a container, or a network of it, that is not there.
 func wrapContainer(err error, format string, args ...any) error {
+	if err != nil && networkMissing.MatchString(err.Error()) { // the engine calls this not found, too
+		return wrap(fmt.Errorf("%w: %w", ErrNetworkMissing, err), format, args...)
+	}
 	if err != nil && cerrdefs.IsNotFound(err) {
 		err = ErrNoContainer
 	}

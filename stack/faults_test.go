@@ -28,6 +28,7 @@ func TestWrap(t *testing.T) {
 		"broken":    {fmt.Errorf("read: %w", io.ErrUnexpectedEOF), ErrEngineUnreachable, true},
 		"reset":     {syscall.ECONNRESET, ErrEngineUnreachable, true},
 		"not there": {fmt.Errorf("%w: x", cerrdefs.ErrNotFound), ErrNoContainer, false},
+		"network":   {fmt.Errorf("%w: network 75a6 not found", cerrdefs.ErrNotFound), ErrNetworkMissing, false},
 		"cancelled": {context.Canceled, context.Canceled, false},
 		"late":      {context.DeadlineExceeded, context.DeadlineExceeded, false},
 		"other":     {io.ErrShortWrite, io.ErrShortWrite, false},

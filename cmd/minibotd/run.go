@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -17,6 +19,7 @@ import (
 	"minibot/config"
 	"minibot/console"
 	"minibot/control"
+	"minibot/hint"
 	"minibot/secrets"
 	"minibot/secrets/stores"
 )
@@ -57,6 +60,10 @@ func runDaemon(ctx context.Context, paths config.Paths, io *console.IO) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
+	held, err := os.Stat(paths.DaemonLock)
+	if err != nil {
+		return fmt.Errorf("look at the lock: %w", err)
+	}
 	events, err := control.OpenEventLog(paths.Events)
 	if err != nil {
 		return err
@@ -79,9 +86,32 @@ func runDaemon(ctx context.Context, paths config.Paths, io *console.IO) (err err
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return (&control.Server{Backend: d, Logger: log}).Serve(ctx, listener) })
 	group.Go(func() error { return d.Serve(ctx, hangup) })
+	group.Go(func() error { return watchLock(ctx, paths.DaemonLock, held) })
 	err = group.Wait()
 	log.Info("minibotd ended; the stack goes on without being watched")
 	return err
+}
+
+// lockInterval is how often the daemon makes sure that its lock is still the one a second daemon would find.
+const lockInterval = 5 * time.Second
+
+// watchLock returns nil when ctx ends, and an error when the lock's file is gone from path: with it, what keeps a second
+// daemon away from the stack and the store.
+func watchLock(ctx context.Context, path string, held os.FileInfo) error {
+	tick := time.NewTicker(lockInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		now, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(now, held) {
+			return hint.Wrap(fmt.Errorf("%s was removed or replaced while minibotd ran", path),
+				"the stack goes on; put the folder back if it was moved, and start minibotd again")
+		}
+	}
 }
 
 // notifyHangup passes SIGHUP on until ctx ends; several at once are one.

@@ -206,9 +206,9 @@ func (w *world) service(ctx context.Context, engine *stack.Engine, project *stac
 	}
 	switch action.Kind {
 	case supervisor.ActionStart:
-		return engine.Start(ctx, c.ID)
+		return w.anew(ctx, engine, project, action.Service, c.ID, engine.Start(ctx, c.ID))
 	case supervisor.ActionRestart:
-		return engine.Restart(ctx, c.ID)
+		return w.anew(ctx, engine, project, action.Service, c.ID, engine.Restart(ctx, c.ID))
 	case supervisor.ActionRecreate:
 		return w.recreate(ctx, engine, project, action.Service, c.ID)
 	case supervisor.ActionStop:
@@ -235,6 +235,15 @@ func (w *world) recreate(ctx context.Context, engine *stack.Engine, project *sta
 		return err
 	}
 	return engine.Start(ctx, c.ID)
+}
+
+// anew passes on how a start ended, but replaces a container that can never start: its network was removed, and
+// belongs to it by an id that no new network has.
+func (w *world) anew(ctx context.Context, engine *stack.Engine, project *stack.Project, service, id string, err error) error {
+	if errors.Is(err, stack.ErrNetworkMissing) {
+		return w.recreate(ctx, engine, project, service, id)
+	}
+	return err
 }
 
 // adopt lets a running service take its new files by the signal or the command that its x-minibot names.

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"minibot/control"
+)
+
+// takenCompose is tinyCompose whose services keep what they have read at their start.
+var takenCompose = strings.Replace(tinyCompose, "echo started;", "cat /run/secrets/K > /tmp/taken; echo started;", 1)
+
+// taking is an installation of takenCompose with its secret set.
+func taking(t *testing.T, engine string) *installation {
+	t.Helper()
+	in := install(t, engine, takenCompose, nil)
+	in.must("K="+tinyCanary+"\n", "mb-secrets", "init")
+	return in
+}
+
+// agree checks that the store and every service have the same value, delivered and read, and returns it.
+func (in *installation) agree() string {
+	in.t.Helper()
+	value := in.must("", "mb-secrets", "get", "K")
+	for _, name := range []string{"a", "b", "c"} {
+		if got := in.docker("exec", in.container(name), "sh", "-c", "cat /run/secrets/K; echo; cat /tmp/taken"); got != value+"\n"+value {
+			in.t.Errorf("%s has and has read %q, the store has %q", name, got, value)
+		}
+	}
+	return value
+}
+
+// background runs a command that a test goes on beside.
+func (in *installation) background(stdin, program string, args ...string) <-chan result {
+	ended := make(chan result, 1)
+	go func() { ended <- in.run(stdin, program, args...) }()
+	return ended
+}
+
+// keeper is the id of the running keeper's container, or "".
+func (in *installation) keeper() string {
+	return strings.TrimSpace(in.tryDocker("ps", "-q", "--filter", "label=com.docker.compose.project="+in.name, "--filter", "label=com.docker.compose.service=keeper"))
+}
+
+func TestKilledAtAnyMomentOfAChange(t *testing.T) {
+	t.Parallel()
+	in := taking(t, "")
+	in.start()
+	in.healthy(60 * time.Second)
+	for round := range 6 {
+		value := fmt.Sprintf("canary-of-round-%d", round)
+		setting := in.background(value, "mb-secrets", "set", "K")
+		moment := time.NewTimer(time.Duration(rand.IntN(1500)) * time.Millisecond)
+		select {
+		case r := <-setting:
+			setting = nil
+			if r.code != 0 {
+				t.Fatalf("set: exit %d, %s", r.code, r.stderr)
+			}
+		case <-moment.C:
+		}
+		in.kill()
+		if setting != nil {
+			<-setting // fails, finishes, or stores without a daemon
+		}
+		in.start()
+		in.healthy(60 * time.Second)
+		if got := in.agree(); got != value && round > 0 && got != fmt.Sprintf("canary-of-round-%d", round-1) {
+			t.Errorf("round %d ends with %q", round, got)
+		}
+	}
+}
+
+func TestTwoSetsAtOnce(t *testing.T) {
+	t.Parallel()
+	in := taking(t, "")
+	in.start()
+	in.healthy(60 * time.Second)
+	first, second := in.background("canary-first", "mb-secrets", "set", "K"), in.background("canary-second", "mb-secrets", "set", "K")
+	for _, r := range []result{<-first, <-second} {
+		if r.code != 0 {
+			t.Errorf("set: exit %d, %s", r.code, r.stderr)
+		}
+	}
+	if got := in.agree(); got != "canary-first" && got != "canary-second" {
+		t.Errorf("the value is %q", got)
+	}
+}
+
+func TestInterruptedSetGoesOn(t *testing.T) {
+	t.Parallel()
+	proxy := newEngineProxy(t)
+	in := taking(t, proxy.host())
+	in.start()
+	in.healthy(60 * time.Second)
+	reached, release := make(chan struct{}, 64), make(chan struct{})
+	proxy.intercept(func(r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/restart") {
+			reached <- struct{}{}
+			<-release
+		}
+	})
+	cmd := exec.Command(filepath.Join(programs, "mb-secrets"), "set", "K")
+	cmd.Env, cmd.Stdin = in.environ(), strings.NewReader("canary-interrupted")
+	log := &logBuffer{}
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-reached
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // the code says it
+	if cmd.ProcessState.ExitCode() != 130 || !strings.Contains(log.String(), "interrupted: minibotd goes on with the change") || !strings.Contains(log.String(), "minibotd status") {
+		t.Errorf("exit %d, %s", cmd.ProcessState.ExitCode(), log)
+	}
+	close(release)
+	in.healthy(60 * time.Second)
+	if got := in.agree(); got != "canary-interrupted" {
+		t.Errorf("the value is %q", got)
+	}
+}
+
+func TestMeddling(t *testing.T) {
+	t.Parallel()
+	compose := strings.ReplaceAll(takenCompose, "network_mode: none", "networks: [n]\n  volumes: [\"data:/data\"]") + "networks: { n: {} }\nvolumes: { data: {} }\n"
+	in := install(t, "", compose, nil)
+	in.must("K="+tinyCanary+"\n", "mb-secrets", "init")
+	in.start()
+	in.healthy(60 * time.Second)
+	all := []string{in.container("a"), in.container("b"), in.container("c")}
+	in.docker("exec", in.container("a"), "sh", "-c", "echo kept > /data/file")
+	again := func() {
+		t.Helper()
+		in.poll("up and well", 60*time.Second, func() bool {
+			s, err := in.status()
+			return err == nil && s.Phase == control.PhaseHealthy && in.keeper() != "" &&
+				len(strings.Fields(in.tryDocker(append([]string{"ps", "-q", "--filter", "status=running"}, "--filter", "label=com.docker.compose.project="+in.name)...))) == 4
+		}, func() string { s, err := in.status(); return fmt.Sprintf("%+v %v", s, err) })
+		in.agree()
+	}
+	for _, fault := range []struct {
+		name     string
+		commands [][]string
+	}{
+		{"everything removed", [][]string{append([]string{"rm", "-f"}, all...)}},
+		{"the keeper removed", [][]string{{"rm", "-f", "KEEPER"}}},
+		{"keeper and services removed", [][]string{append([]string{"rm", "-f", "KEEPER"}, all...)}},
+		{"the network removed", [][]string{append([]string{"kill"}, all...), {"network", "disconnect", "-f", in.name + "_n", in.container("a")}, {"network", "rm", in.name + "_n"}}},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			for _, command := range fault.commands {
+				for i := range command {
+					if command[i] == "KEEPER" {
+						command[i] = in.keeper()
+					}
+				}
+				in.tryDocker(command...) // the daemon may be faster with the next one
+			}
+			again()
+		})
+	}
+	if got := in.docker("exec", in.container("a"), "cat", "/data/file"); got != "kept\n" {
+		t.Errorf("the data is %q", got)
+	}
+	t.Run("paused", func(t *testing.T) {
+		in.docker("pause", in.container("c"))
+		s := in.until("c paused", 20*time.Second, func(s control.Status) bool { return service(s, "c").State == "paused" })
+		if s.Phase != control.PhaseDegraded || s.Hint != "docker unpause "+in.container("c") {
+			t.Errorf("%+v", s)
+		}
+		in.docker("unpause", in.container("c"))
+		again()
+	})
+	t.Run("the keeper paused", func(t *testing.T) {
+		in.docker("pause", in.keeper())
+		in.must("canary-while-paused", "mb-secrets", "set", "K")
+		again()
+	})
+}
+
+func TestNetworkRemovedWhileTheStackIsDown(t *testing.T) {
+	t.Parallel()
+	proxy := newEngineProxy(t)
+	in := install(t, proxy.host(), strings.Replace(oneCompose, "network_mode: none", "networks: [n]", 1)+"networks: { n: {} }\n", nil)
+	in.must("K="+tinyCanary+"\n", "mb-secrets", "init")
+	in.start()
+	in.healthy(60 * time.Second)
+	proxy.close() // while the daemon is blind, as over a restart of the engine
+	direct := *in
+	direct.engine = ""
+	direct.docker("kill", in.container("a"))
+	direct.docker("network", "rm", in.name+"_n")
+	proxy.open()
+	in.healthy(40 * time.Second)
+	if got := in.has("a"); got != tinyCanary {
+		t.Errorf("a has %q", got)
+	}
+}
+
+func TestStorm(t *testing.T) {
+	t.Parallel()
+	in := taking(t, "")
+	in.start()
+	hangups := func(n int) {
+		t.Helper()
+		for range n {
+			if err := in.daemon.Process.Signal(syscall.SIGHUP); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	in.until("the daemon serving", 20*time.Second, func(control.Status) bool { hangups(20); return true })
+	in.must("", "minibotd", "stop") // in the midst of starting
+	in.until("stopped", 20*time.Second, func(s control.Status) bool { return s.Phase == control.PhaseStopped })
+	hangups(100)
+	var orders []<-chan result
+	for range 4 {
+		orders = append(orders, in.background("", "minibotd", "stop"), in.background("", "minibotd", "start"))
+		hangups(10)
+	}
+	for _, order := range orders {
+		if r := <-order; r.code != 0 {
+			t.Errorf("exit %d: %s%s", r.code, r.stdout, r.stderr)
+		}
+	}
+	in.must("", "minibotd", "start")
+	in.healthy(30 * time.Second)
+	in.agree()
+	before := in.started("a")
+	hangups(200)
+	in.must("", "minibotd", "reload")
+	if in.started("a") != before {
+		t.Error("reloads with nothing to do restarted a")
+	}
+}
+
+func TestHomeRemovedWhileRunning(t *testing.T) {
+	t.Parallel()
+	in := one(t, "")
+	in.start()
+	in.healthy(60 * time.Second)
+	before := in.started("a")
+	if err := os.Rename(in.home, in.home+"-away"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(in.home + "-away") })
+	select {
+	case err := <-in.exited:
+		in.exited <- err
+		if err == nil || in.daemon.ProcessState.ExitCode() != 1 || !strings.Contains(in.log.String(), "minibotd.lock") {
+			t.Errorf("minibotd ended with %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("minibotd goes on without what keeps a second one away")
+	}
+	if in.started("a") != before {
+		t.Error("a did not stay up")
+	}
+	in.kill()
+	if err := os.Rename(in.home+"-away", in.home); err != nil {
+		t.Fatal(err)
+	}
+	in.start()
+	in.healthy(20 * time.Second)
+	if in.started("a") != before {
+		t.Error("a was restarted")
+	}
+}
