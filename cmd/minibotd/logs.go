@@ -135,7 +135,7 @@ func (d *daemon) Logs(ctx context.Context, service string, follow bool, tail int
 			return err
 		})
 	}
-	return ending(group.Wait())
+	return d.outcome(group.Wait())
 }
 
 // followLog yields a service's log, run of its container after run, until ctx ends.

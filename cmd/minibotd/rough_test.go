@@ -157,7 +157,7 @@ func TestMeddling(t *testing.T) {
 		{"keeper and services removed", [][]string{append([]string{"rm", "-f", "KEEPER"}, all...)}},
 		{"the network removed", [][]string{append([]string{"kill"}, all...), {"network", "disconnect", "-f", in.name + "_n", in.container("a")}, {"network", "rm", in.name + "_n"}}},
 	} {
-		t.Run(fault.name, func(t *testing.T) {
+		t.Run(fault.name, func(*testing.T) {
 			for _, command := range fault.commands {
 				for i := range command {
 					if command[i] == "KEEPER" {
@@ -181,7 +181,7 @@ func TestMeddling(t *testing.T) {
 		in.docker("unpause", in.container("c"))
 		again()
 	})
-	t.Run("the keeper paused", func(t *testing.T) {
+	t.Run("the keeper paused", func(*testing.T) {
 		in.docker("pause", in.keeper())
 		in.must("canary-while-paused", "mb-secrets", "set", "K")
 		again()
