@@ -371,9 +371,15 @@ func TestSecondChangeWaits(t *testing.T) {
 		if err := r.Change(ctx, newValues(), silent); !errors.Is(err, context.DeadlineExceeded) || w.steps != steps {
 			t.Errorf("the second change: %v after %d steps", err, w.steps-steps)
 		}
+		if err := r.Alone(ctx, func() error { t.Error("called beside a change"); return nil }); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error("alone beside a change:", err)
+		}
 		close(w.held)
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+		if err := r.Alone(t.Context(), func() error { return errInjected }); !errors.Is(err, errInjected) {
+			t.Error("alone:", err)
 		}
 	})
 }

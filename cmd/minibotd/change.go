@@ -67,7 +67,7 @@ func (d *daemon) Change(ctx context.Context, changes []control.Change, report fu
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	if err := d.ready(ctx); err != nil { // what is not known to live in a database would be overwritten
-		return ending(err)
+		return d.outcome(err)
 	}
 	values, err := d.valuesOf(changes)
 	if err != nil {
@@ -79,9 +79,7 @@ func (d *daemon) Change(ctx context.Context, changes []control.Change, report fu
 		d.record(control.Event{Kind: "secret", Secret: string(name), Message: "change begins"})
 	}
 	d.redact.learn(slices.Collect(maps.Values(values)))
-	err = d.rotator.Change(ctx, values, func(service, message string) {
-		report(control.Progress{Service: service, Message: message})
-	})
+	err = d.rotator.Change(ctx, values, d.say(report))
 	outcome := "changed"
 	if err != nil {
 		outcome = "change failed: " + err.Error()
@@ -96,7 +94,7 @@ func (d *daemon) Change(ctx context.Context, changes []control.Change, report fu
 		default:
 		}
 	}
-	return ending(err)
+	return d.outcome(err)
 }
 
 // doubts notes whether it is certain that the databases have what the store holds.
@@ -126,6 +124,33 @@ func ending(err error) error {
 		return ended{err, control.ErrStopping}
 	}
 	return err
+}
+
+// outcome is ending, with nothing in its text that must not be shown.
+func (d *daemon) outcome(err error) error {
+	if err = ending(err); err == nil {
+		return nil
+	}
+	if text := d.redact.text(err.Error()); text != err.Error() {
+		return reworded{err, text}
+	}
+	return err
+}
+
+// reworded is an error that reads otherwise.
+type reworded struct {
+	error
+	text string
+}
+
+func (r reworded) Error() string { return r.text }
+func (r reworded) Unwrap() error { return r.error }
+
+// say passes what happens to services on to who waits for an operation, redacted.
+func (d *daemon) say(report func(control.Progress)) rotation.Report {
+	return func(service, message string) {
+		report(control.Progress{Service: service, Message: d.redact.text(message)})
+	}
 }
 
 // ended is an error that counts as kind too, and reads as before.
@@ -174,9 +199,9 @@ func (d *daemon) valuesOf(changes []control.Change) (map[secrets.Name]secrets.Va
 // database is the driver for a secret that lives in one.
 func (d *daemon) database(r secrets.Requirement) rotation.Database {
 	switch r.Rotate.Driver {
-	case "postgres":
+	case database.DriverPostgres:
 		return &database.Postgres{Container: d, Service: r.Rotate.Service, User: r.Rotate.User, Database: r.Rotate.Database}
-	case "redis":
+	case database.DriverRedis:
 		return &database.Redis{Container: d, Service: r.Rotate.Service, User: r.Rotate.User}
 	}
 	return nil

@@ -150,6 +150,37 @@ func TestRedaction(t *testing.T) {
 	}
 }
 
+func TestNothingThatIsSecretGoesOverTheSocket(t *testing.T) {
+	d := testDaemon(t, nil)
+	secret, err := secrets.NewValue([]byte("canary-OUTCOME"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.redact.learn([]secrets.Value{secret})
+	err = d.outcome(hint.Wrap(fmt.Errorf("the engine says canary-OUTCOME: %w", rotation.ErrRolledBack), "look"))
+	if control.ExitCode(err) != 4 || hint.Of(err) != "look" || err.Error() != "the engine says [redacted]: the change was rolled back" {
+		t.Errorf("got %v, %d, %s", err, control.ExitCode(err), hint.Of(err))
+	}
+	d.setPhase(control.PhaseDegraded, errors.New("canary-OUTCOME"))
+	status, err := d.Status(t.Context())
+	if err != nil || status.Reason != "[redacted]" {
+		t.Errorf("status says %q, %v", status.Reason, err)
+	}
+	d.say(func(p control.Progress) {
+		if p.Service != "a" || p.Message != "so [redacted]" {
+			t.Errorf("progress %+v", p)
+		}
+	})("a", "so canary-OUTCOME")
+	if err := d.events.Read(t.Context(), 0, false, func(e control.Event) error {
+		if strings.Contains(e.Message, "canary") {
+			t.Errorf("event %+v", e)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
 // testDaemon is one without an engine, a compose file and, until opens says otherwise, a store.
 func testDaemon(t *testing.T, opens func(context.Context) (secrets.Store, error)) *daemon {
 	t.Helper()

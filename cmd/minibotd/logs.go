@@ -135,7 +135,7 @@ func (d *daemon) Logs(ctx context.Context, service string, follow bool, tail int
 			return err
 		})
 	}
-	return ending(group.Wait())
+	return d.outcome(group.Wait())
 }
 
 // followLog yields a service's log, run of its container after run, until ctx ends.
@@ -170,7 +170,10 @@ func (d *daemon) serviceLog(ctx context.Context, service string, options stack.L
 		return last, d.world.lost(engine, err)
 	}
 	if last != "" {
-		options.Tail, options.Since = 0, c.StartedAt
+		options.Tail = 0
+		if strings.HasPrefix(last, c.ID) { // StartedAt would come too late: a container may write before the engine notes it
+			options.Since = c.FinishedAt
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	r, w := io.Pipe()

@@ -20,9 +20,7 @@ func (d *daemon) Operate(ctx context.Context, op control.Operation, report func(
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	d.record(control.Event{Kind: "request", Service: op.Service, Message: string(op.Verb)})
-	return ending(d.operate(ctx, op, func(service, message string) {
-		report(control.Progress{Service: service, Message: message})
-	}))
+	return d.outcome(d.operate(ctx, op, d.say(report)))
 }
 
 func (d *daemon) operate(ctx context.Context, op control.Operation, say rotation.Report) error {
