@@ -56,7 +56,7 @@ func (d *daemon) Delete(ctx context.Context, name secrets.Name) error {
 func (d *daemon) Change(ctx context.Context, changes []control.Change, report func(control.Progress)) error {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
-	if err := d.loaded(); err != nil { // what is not known to live in a database would be overwritten
+	if err := d.tryAgain(ctx); err != nil { // without the project, a secret that lives in a database would be overwritten
 		return err
 	}
 	values, err := d.valuesOf(changes)

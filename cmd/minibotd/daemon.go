@@ -79,7 +79,7 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 	}
 	d := &daemon{
 		config: cfg, paths: paths, log: log, events: events, redact: redact, open: open, intent: stopped,
-		store: &lateStore{}, phaseAt: time.Now(), lastLines: map[string][]string{},
+		store: &lateStore{tried: make(chan struct{})}, phaseAt: time.Now(), lastLines: map[string][]string{},
 		again: make(chan chan error), started: make(chan struct{}), unfinished: make(chan struct{}, 1),
 	}
 	d.world = &world{host: cfg.DockerHost, log: log, onChange: func(service, message string) {
@@ -166,13 +166,14 @@ func (d *daemon) openStore(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	store, err := d.open(ctx)
+	if err == nil {
+		_, err = store.List(ctx)
+	}
 	if err != nil {
+		d.store.set(nil, err)
 		return err
 	}
-	if _, err := store.List(ctx); err != nil {
-		return err
-	}
-	d.store.set(store)
+	d.store.set(store, nil)
 	return nil
 }
 

@@ -19,10 +19,8 @@ func (d *daemon) Operate(ctx context.Context, op control.Operation, report func(
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	d.record(control.Event{Kind: "request", Service: op.Service, Message: string(op.Verb)})
-	if op.Verb == control.VerbReload {
-		if err := d.tryAgain(ctx); err != nil {
-			return err
-		}
+	if err := d.tryAgain(ctx); err != nil {
+		return err
 	}
 	services, err := d.concerned(op.Service)
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -12,30 +13,41 @@ import (
 	"minibot/secrets"
 )
 
-// lateStore is the store from the moment it is open; until then it is locked. So the socket can answer at once.
+// lateStore is the store from the moment it is open; until then it answers with what is in the way. So the socket can
+// be there at once.
 type lateStore struct {
+	tried chan struct{} // closed after the first attempt to open it
+
 	mu    sync.Mutex
 	store secrets.Store
+	fault error // of the last attempt
 }
 
-func (l *lateStore) set(store secrets.Store) {
+// set takes the outcome of an attempt to open the store.
+func (l *lateStore) set(store secrets.Store, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.store = store
-}
-
-func (l *lateStore) get() (secrets.Store, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.store == nil {
-		return nil, hint.Wrap(secrets.ErrLocked, "run `minibotd status` to see what the daemon waits for")
+	if l.store == nil && l.fault == nil {
+		close(l.tried)
 	}
-	return l.store, nil
+	l.store, l.fault = store, err
+}
+
+// get waits for the first attempt.
+func (l *lateStore) get(ctx context.Context) (secrets.Store, error) {
+	select {
+	case <-l.tried:
+	case <-ctx.Done():
+		return nil, hint.Wrap(fmt.Errorf("the store is not open yet: %w", ctx.Err()), "run `minibotd status` to see what the daemon waits for")
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.store, l.fault
 }
 
 // Get passes on to the store.
 func (l *lateStore) Get(ctx context.Context, name secrets.Name, slot secrets.Slot) (secrets.Item, error) {
-	store, err := l.get()
+	store, err := l.get(ctx)
 	if err != nil {
 		return secrets.Item{}, err
 	}
@@ -44,7 +56,7 @@ func (l *lateStore) Get(ctx context.Context, name secrets.Name, slot secrets.Slo
 
 // Put passes on to the store.
 func (l *lateStore) Put(ctx context.Context, name secrets.Name, slot secrets.Slot, value secrets.Value) error {
-	store, err := l.get()
+	store, err := l.get(ctx)
 	if err != nil {
 		return err
 	}
@@ -53,7 +65,7 @@ func (l *lateStore) Put(ctx context.Context, name secrets.Name, slot secrets.Slo
 
 // Delete passes on to the store.
 func (l *lateStore) Delete(ctx context.Context, name secrets.Name, slot secrets.Slot) error {
-	store, err := l.get()
+	store, err := l.get(ctx)
 	if err != nil {
 		return err
 	}
@@ -62,7 +74,7 @@ func (l *lateStore) Delete(ctx context.Context, name secrets.Name, slot secrets.
 
 // List passes on to the store.
 func (l *lateStore) List(ctx context.Context) ([]secrets.Entry, error) {
-	store, err := l.get()
+	store, err := l.get(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +83,7 @@ func (l *lateStore) List(ctx context.Context) ([]secrets.Entry, error) {
 
 // Promote passes on to the store, which may do it in one step.
 func (l *lateStore) Promote(ctx context.Context, name secrets.Name) error {
-	store, err := l.get()
+	store, err := l.get(ctx)
 	if err != nil {
 		return err
 	}
