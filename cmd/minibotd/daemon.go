@@ -81,7 +81,7 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 	}
 	d := &daemon{
 		config: cfg, paths: paths, log: log, events: events, redact: redact, open: open, intent: stopped,
-		store: &lateStore{}, lastLines: map[string][]string{},
+		store: newLateStore(), lastLines: map[string][]string{},
 		again: make(chan chan error), started: make(chan struct{}), unfinished: make(chan struct{}, 1),
 		degraded: make(chan string, 16), revisions: map[string]uint64{},
 	}
@@ -167,12 +167,12 @@ func (d *daemon) openStore(ctx context.Context) error {
 	store, err := d.open(ctx)
 	if err == nil {
 		if _, err = store.List(ctx); err == nil {
-			d.store.set(store)
+			d.store.set(store, nil)
 			return nil
 		}
 		err = errors.Join(err, closeStore(store))
 	}
-	d.store.fail(err)
+	d.store.set(nil, err)
 	return err
 }
 

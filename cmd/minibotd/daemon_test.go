@@ -90,7 +90,7 @@ func (c *closing) Close() error {
 }
 
 func TestLateStore(t *testing.T) {
-	var late lateStore
+	late := newLateStore()
 	ctx := t.Context()
 	calls := map[string]func() error{
 		"get":     func() error { _, err := late.Get(ctx, "A", secrets.Current); return err },
@@ -107,11 +107,15 @@ func TestLateStore(t *testing.T) {
 			}
 		}
 	}
-	all("before the first attempt", secrets.ErrLocked)
-	late.fail(hint.Wrap(secrets.ErrNoStore, "mb-secrets init"))
+	impatient, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := late.List(impatient); !errors.Is(err, context.Canceled) || hint.Of(err) == "" {
+		t.Error("before the first attempt:", err)
+	}
+	late.set(nil, hint.Wrap(secrets.ErrNoStore, "mb-secrets init"))
 	all("without a store", secrets.ErrNoStore)
 	store := &closing{Store: secrets.NewMemory()}
-	late.set(store)
+	late.set(store, nil)
 	if _, err := late.List(ctx); err != nil {
 		t.Error("once it is open:", err)
 	}

@@ -116,6 +116,9 @@ func (d *daemon) Status(ctx context.Context) (control.Status, error) {
 	d.world.mu.Lock()
 	out.Engine = control.Engine{Version: d.world.info.Version, API: d.world.info.API, Host: d.world.info.Host}
 	d.world.mu.Unlock()
+	if out.Phase == control.PhaseWaitingForStore { // to ask the store would be to wait with it
+		return out, nil
+	}
 	return d.addSecrets(ctx, out)
 }
 

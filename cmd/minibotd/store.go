@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -12,24 +13,25 @@ import (
 	"minibot/secrets"
 )
 
-// lateStore is the store from the moment it is open. Before, every call fails as the last attempt to open it did, or
-// as a locked store where none has ended. So the socket can answer at once.
+// lateStore is the store from the moment it is open, so that the socket can be there at once. Calls wait for the first
+// attempt to open it; from then on, until one succeeds, they fail as the last one did.
 type lateStore struct {
+	tried chan struct{} // closed after the first attempt
+	once  sync.Once
+
 	mu      sync.Mutex
 	store   secrets.Store
-	failure error // of the last attempt to open it
+	failure error // of the last attempt
 }
 
-func (l *lateStore) set(store secrets.Store) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.store, l.failure = store, nil
-}
+func newLateStore() *lateStore { return &lateStore{tried: make(chan struct{})} }
 
-func (l *lateStore) fail(err error) {
+// set takes the outcome of an attempt to open the store: it, or why not.
+func (l *lateStore) set(store secrets.Store, failure error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.failure = err
+	l.store, l.failure = store, failure
+	l.once.Do(func() { close(l.tried) })
 }
 
 // close closes the store, if it is open; later calls find it locked.
@@ -49,7 +51,12 @@ func closeStore(store secrets.Store) error {
 	return nil
 }
 
-func (l *lateStore) get() (secrets.Store, error) {
+func (l *lateStore) get(ctx context.Context) (secrets.Store, error) {
+	select {
+	case <-l.tried:
+	case <-ctx.Done():
+		return nil, hint.Wrap(fmt.Errorf("the store is not open yet: %w", ctx.Err()), "run `minibotd status` to see what the daemon waits for")
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -63,7 +70,7 @@ func (l *lateStore) get() (secrets.Store, error) {
 
 // Get passes on to the store.
 func (l *lateStore) Get(ctx context.Context, name secrets.Name, slot secrets.Slot) (secrets.Item, error) {
-	store, err := l.get()
+	store, err := l.get(ctx)
 	if err != nil {
 		return secrets.Item{}, err
 	}
@@ -72,7 +79,7 @@ func (l *lateStore) Get(ctx context.Context, name secrets.Name, slot secrets.Slo
 
 // Put passes on to the store.
 func (l *lateStore) Put(ctx context.Context, name secrets.Name, slot secrets.Slot, value secrets.Value) error {
-	store, err := l.get()
+	store, err := l.get(ctx)
 	if err != nil {
 		return err
 	}
@@ -81,7 +88,7 @@ func (l *lateStore) Put(ctx context.Context, name secrets.Name, slot secrets.Slo
 
 // Delete passes on to the store.
 func (l *lateStore) Delete(ctx context.Context, name secrets.Name, slot secrets.Slot) error {
-	store, err := l.get()
+	store, err := l.get(ctx)
 	if err != nil {
 		return err
 	}
@@ -90,7 +97,7 @@ func (l *lateStore) Delete(ctx context.Context, name secrets.Name, slot secrets.
 
 // List passes on to the store.
 func (l *lateStore) List(ctx context.Context) ([]secrets.Entry, error) {
-	store, err := l.get()
+	store, err := l.get(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +106,7 @@ func (l *lateStore) List(ctx context.Context) ([]secrets.Entry, error) {
 
 // Promote passes on to the store, which may do it in one step.
 func (l *lateStore) Promote(ctx context.Context, name secrets.Name) error {
-	store, err := l.get()
+	store, err := l.get(ctx)
 	if err != nil {
 		return err
 	}
