@@ -13,11 +13,6 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	go func() { // the first signal drains, a second one aborts
-		<-ctx.Done()
-		stop()
-	}()
-	code := run(ctx, os.Args[1:], console.New(os.Stdin, os.Stdout, os.Stderr))
-	stop()
-	os.Exit(code)
+	context.AfterFunc(ctx, stop) // the first signal drains, a second one ends the program at once
+	os.Exit(run(ctx, os.Args[1:], console.New(os.Stdin, os.Stdout, os.Stderr)))
 }
