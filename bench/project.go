@@ -184,7 +184,7 @@ func post(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	defer answer.Body.Close()
+	defer func() { _ = answer.Body.Close() }() // read to its end or not wanted
 	if answer.StatusCode >= 300 {
 		text, _ := io.ReadAll(io.LimitReader(answer.Body, 1000))
 		return fmt.Errorf("%s: %s: %s", path, answer.Status, text)
@@ -212,14 +212,14 @@ func (p *project) events(ctx context.Context) (<-chan engineEvent, error) {
 	query := r.URL.Query()
 	query.Set("filters", filter)
 	r.URL.RawQuery = query.Encode()
-	answer, err := engine().Do(r)
+	answer, err := engine().Do(r) //nolint:bodyclose // by the goroutine below
 	if err != nil {
 		return nil, err
 	}
 	out := make(chan engineEvent, 256)
 	go func() {
 		defer close(out)
-		defer answer.Body.Close()
+		defer func() { _ = answer.Body.Close() }() // ends the stream
 		for decoder := json.NewDecoder(answer.Body); ; {
 			var e engineEvent
 			if decoder.Decode(&e) != nil { // ctx ended

@@ -115,7 +115,8 @@ func (c Config) Validate() error {
 	}
 	if c.DockerHost != "" {
 		u, err := url.Parse(c.DockerHost)
-		if err != nil || !(u.Scheme == "unix" && filepath.IsAbs(u.Path) && u.Host == "" || u.Scheme == "tcp" && u.Host != "") {
+		socket := err == nil && u.Scheme == "unix" && filepath.IsAbs(u.Path) && u.Host == ""
+		if tcp := err == nil && u.Scheme == "tcp" && u.Host != ""; !socket && !tcp {
 			fault("docker_host", "want unix:///PATH or tcp://HOST:PORT")
 		}
 	}
@@ -145,30 +146,8 @@ func Write(path string, c Config) (err error) {
 	if err != nil {
 		return fmt.Errorf("encode configuration: %w", err)
 	}
-	if err := writeAtomically(path, text); err != nil {
+	if err := ReplaceFile(path, text); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	return nil
-}
-
-func writeAtomically(path string, text []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".config-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -93,6 +94,48 @@ func Escape(text string) string {
 		}
 	}
 	return b.String()
+}
+
+// Printable returns a writer for other programs' lines: to a terminal it sends them escaped, line ends and tabs
+// excepted, to anything else as they are. It is not safe for concurrent use.
+func Printable(w io.Writer) io.Writer {
+	if !IsTerminal(w) {
+		return w
+	}
+	return &printable{to: w}
+}
+
+type printable struct {
+	to   io.Writer
+	held []byte // the beginning of a character
+}
+
+func (p *printable) Write(b []byte) (int, error) {
+	text := append(p.held, b...)
+	whole := len(text)
+	for n := 1; n < utf8.UTFMax && n <= len(text); n++ {
+		if last := text[len(text)-n:]; utf8.RuneStart(last[0]) {
+			if !utf8.FullRune(last) {
+				whole -= n
+			}
+			break
+		}
+	}
+	p.held = slices.Clone(text[whole:])
+	var out strings.Builder
+	for rest := string(text[:whole]); rest != ""; {
+		end := strings.IndexAny(rest, "\n\t")
+		if end < 0 {
+			out.WriteString(Escape(rest))
+			break
+		}
+		out.WriteString(Escape(rest[:end]) + rest[end:end+1])
+		rest = rest[end+1:]
+	}
+	if _, err := io.WriteString(p.to, out.String()); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
 
 // escapeLines escapes each line of text and indents all but the first.

@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,3 +92,19 @@ func TestJSON(t *testing.T) {
 type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, errors.New("no space") }
+
+func TestPrintable(t *testing.T) {
+	var out strings.Builder
+	if w := Printable(&out); w != &out {
+		t.Error("what is no terminal gets another writer")
+	}
+	w := &printable{to: &out}
+	for _, part := range []string{"a\x1b[31m\tb\n", "\xe6", "\x97", "\xa5\r\n", "\xffx"} {
+		if n, err := w.Write([]byte(part)); n != len(part) || err != nil {
+			t.Errorf("%q: %d, %v", part, n, err)
+		}
+	}
+	if want := "a\\x1b[31m\tb\n日\\r\n\\xffx"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}

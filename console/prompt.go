@@ -78,7 +78,7 @@ func (c *IO) ask(ctx context.Context, prompt string, echo bool) (line []byte, er
 	}()
 	_, _ = io.WriteString(c.Err, prompt)
 
-	var shown io.Writer = io.Discard
+	shown := io.Discard
 	if echo {
 		shown = c.Err
 	}

@@ -73,7 +73,8 @@ func terminal(t *testing.T) (*IO, *os.File, *screen) {
 		}
 	}()
 	t.Cleanup(func() {
-		_ = tty.Close() // the reader sees the end of it
+		_, _ = io.WriteString(keyboard, "\r") // for a prompt that its caller left: it reads on
+		_ = tty.Close()                       // the reader sees the end of it
 		_ = keyboard.Close()
 		<-done
 	})

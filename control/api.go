@@ -90,7 +90,7 @@ func (a *api) protect(f func() error) (err error) {
 		if p == nil {
 			return
 		}
-		if p == http.ErrAbortHandler {
+		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(p)
 		}
 		what := fmt.Sprintf("%T", p)

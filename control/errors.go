@@ -49,7 +49,6 @@ const (
 	CodeTooLarge    = "too-large"
 	CodeInterrupted = "interrupted"
 	CodeVersion     = "version"
-	CodeBusy        = "busy"
 	CodeStopping    = "stopping"
 	CodeInternal    = "internal"
 )
@@ -62,7 +61,6 @@ var (
 	ErrUnreachable     = errors.New("minibotd is unreachable")
 	ErrInterrupted     = errors.New("interrupted") // by a person, at a prompt
 	ErrVersion         = errors.New("the versions do not fit")
-	ErrBusy            = errors.New("minibotd is busy")
 	ErrStopping        = errors.New("minibotd is stopping")
 
 	errInternal = errors.New("internal error")
@@ -85,7 +83,6 @@ var kinds = [...]kind{
 	{CodeUnreachable, ErrUnreachable, 6, http.StatusBadGateway},
 	{CodeVersion, ErrVersion, 1, http.StatusPreconditionFailed},
 	{CodeStopping, ErrStopping, 1, http.StatusServiceUnavailable},
-	{CodeBusy, ErrBusy, 1, http.StatusServiceUnavailable},
 	{CodeUsage, ErrUsage, 2, http.StatusBadRequest},
 	{CodeInvalidName, secrets.ErrInvalidName, 2, http.StatusBadRequest},
 	{CodeEmptyValue, secrets.ErrEmptyValue, 2, http.StatusBadRequest},

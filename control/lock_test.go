@@ -32,7 +32,7 @@ func TestTwoDaemons(t *testing.T) {
 		t.Error(err)
 	}
 	want := errors.New("of f")
-	if err := WithLock(t.Context(), path, func() error { return want }); err != want {
+	if err := WithLock(t.Context(), path, func() error { return want }); !errors.Is(err, want) {
 		t.Errorf("with the lock: %v", err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {

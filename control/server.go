@@ -77,7 +77,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		closed = nil // accept failed because it was closed
 	}
 	s.drain(a, srv, end)
-	<-served
+	log.Debug("no longer accepting", "err", <-served)
 	conns.Wait()
 	return errors.Join(failed, closed)
 }

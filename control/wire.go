@@ -103,7 +103,7 @@ type Progress struct {
 // Verb is an operation on the stack.
 type Verb string
 
-// The verbs. Service may be empty for all services with Start and Stop.
+// The verbs. Reload takes no service, restart wants one; for start and stop, none means all.
 const (
 	VerbReload  Verb = "reload"
 	VerbRestart Verb = "restart"
@@ -167,6 +167,6 @@ type HistoryBackend interface {
 	// Events calls yield for the kept events after seq, and with follow for new ones until ctx ends or yield fails.
 	Events(ctx context.Context, after uint64, follow bool, yield func(Event) error) error
 	// Logs writes a service's log (all services for ""), redacted, each line once; with follow until ctx ends. It begins
-	// with the last tail lines of each service, or with everything kept when tail is negative.
+	// with the last tail lines of each service, or with everything kept when tail is 0 or negative.
 	Logs(ctx context.Context, service string, follow bool, tail int, w io.Writer) error
 }

@@ -2,62 +2,17 @@ package database_test
 
 import (
 	"bytes"
-	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"minibot/database"
+	"minibot/database/enginetest"
 	"minibot/secrets"
 )
-
-// engine runs commands in containers through the docker program; a service is its container.
-type engine struct{}
-
-func (engine) Exec(ctx context.Context, service string, cmd []string, stdin []byte) (database.Result, error) {
-	c := exec.CommandContext(ctx, "docker", append([]string{"exec", "-i", service}, cmd...)...)
-	var out, errs bytes.Buffer
-	c.Stdin, c.Stdout, c.Stderr = bytes.NewReader(stdin), &out, &errs
-	err := c.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return database.Result{}, err
-	}
-	if strings.HasPrefix(errs.String(), "Error response from daemon") || strings.Contains(errs.String(), "Error: No such container") {
-		return database.Result{}, errors.New("the container does not run")
-	}
-	return database.Result{ExitCode: c.ProcessState.ExitCode(), Stdout: out.Bytes(), Stderr: errs.Bytes()}, nil
-}
-
-func image(variable, def string) string {
-	if s := os.Getenv(variable); s != "" {
-		return s
-	}
-	return def
-}
-
-func docker(t *testing.T, args ...string) string {
-	t.Helper()
-	out, err := exec.Command("docker", args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("docker %s: %v\n%s", args[0], err, out)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// start runs a container of this test's own and removes it afterwards.
-func start(t *testing.T, args ...string) string {
-	t.Helper()
-	name := "minibot-test-database-" + strings.ToLower(rand.Text()[:10])
-	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", "-v", name).Run() }) // absent when it never started
-	docker(t, append([]string{"run", "-d", "--name", name}, args...)...)
-	return name
-}
 
 // until repeats probe against the real engine until it is satisfied.
 func until(t *testing.T, what string, probe func() error) {
@@ -92,10 +47,10 @@ const firstPassword = "canary-POSTGRES-first"
 // its administrator.
 func startPostgres(t *testing.T, user string) database.Postgres {
 	t.Helper()
-	name := start(t, "--stop-signal", "SIGINT", "-e", "POSTGRES_PASSWORD="+firstPassword, "-e", "POSTGRES_USER="+user, "-e", "POSTGRES_DB=minibot",
-		image("MINIBOT_POSTGRES_IMAGE", "minibot/postgres:local"), "postgres", "-c", "log_statement=all", "-c", "log_min_duration_statement=0",
+	name := enginetest.Start(t, "--stop-signal", "SIGINT", "-e", "POSTGRES_PASSWORD="+firstPassword, "-e", "POSTGRES_USER="+user, "-e", "POSTGRES_DB=minibot",
+		enginetest.Image("MINIBOT_POSTGRES_IMAGE", "minibot/postgres:local"), "postgres", "-c", "log_statement=all", "-c", "log_min_duration_statement=0",
 		"-c", "log_min_error_statement=debug5", "-c", "fsync=off")
-	p := database.Postgres{Container: engine{}, Service: name, User: user, Database: "minibot"}
+	p := database.Postgres{Container: enginetest.Engine{}, Service: name, User: user, Database: "minibot"}
 	until(t, "wait for Postgres", func() error { return p.Prove(t.Context(), value(t, firstPassword)) })
 	return p
 }
@@ -103,7 +58,7 @@ func startPostgres(t *testing.T, user string) database.Postgres {
 // sql runs a script as the administrator over the socket.
 func sql(t *testing.T, p database.Postgres, script string) string {
 	t.Helper()
-	res, err := engine{}.Exec(t.Context(), p.Service, []string{"psql", "-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1",
+	res, err := enginetest.Engine{}.Exec(t.Context(), p.Service, []string{"psql", "-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1",
 		"-U", p.User, "-d", "minibot"}, []byte(script))
 	if err != nil || res.ExitCode != 0 {
 		t.Fatalf("psql: %v %d %s", err, res.ExitCode, res.Stderr)
@@ -123,7 +78,7 @@ func watch(t *testing.T, name string) func() string {
 		t.Fatal(err)
 	}
 	return func() string {
-		docker(t, "exec", name, "touch", "/tmp/stop")
+		enginetest.Docker(t, "exec", name, "touch", "/tmp/stop")
 		if err := c.Wait(); err != nil {
 			t.Errorf("watch processes: %v", err)
 		}

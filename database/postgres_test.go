@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"minibot/database"
+	"minibot/database/enginetest"
 )
 
 func TestPostgresCheck(t *testing.T) {
@@ -81,7 +82,7 @@ func TestPostgresLeavesNoTrace(t *testing.T) {
 	}
 	absent(t, "a process", processes, secret, "SCRAM-SHA-256$")
 	sql(t, p, "SELECT 'marker-in-the-log';")
-	log := docker(t, "logs", p.Service)
+	log := enginetest.Docker(t, "logs", p.Service)
 	if !strings.Contains(log, "marker-in-the-log") {
 		t.Error("the server logs no statements, so its log proves nothing")
 	}
@@ -99,19 +100,19 @@ func TestPostgresLeavesNoTrace(t *testing.T) {
 	if err := ghost.Accept(t.Context(), value(t, secret)); err == nil || !strings.Contains(err.Error(), "no user") {
 		t.Errorf("a role that is not there: %v", err)
 	}
-	absent(t, "the log", docker(t, "logs", p.Service), secret, "SCRAM-SHA-256$")
+	absent(t, "the log", enginetest.Docker(t, "logs", p.Service), secret, "SCRAM-SHA-256$")
 }
 
 func TestPostgresProofIsNotFooled(t *testing.T) {
 	p := startPostgres(t, "minibot")
 	hba := func(lines string) {
-		docker(t, "exec", p.Service, "sh", "-c", `f=$PGDATA/pg_hba.conf; printf '`+lines+`' >$f`)
+		enginetest.Docker(t, "exec", p.Service, "sh", "-c", `f=$PGDATA/pg_hba.conf; printf '`+lines+`' >$f`)
 		sql(t, p, "SELECT pg_reload_conf();")
 	}
 	// Loopback trusts: the wrong password logs in there, and must not be taken for right.
 	hba(`local all all trust\nhost all all 127.0.0.1/32 trust\nhost all all ::1/128 trust\nhost all all all scram-sha-256\n`)
 	until(t, "loopback trusts", func() error {
-		res, err := engine{}.Exec(t.Context(), p.Service, []string{"psql", "-X", "-w", "-h", "127.0.0.1", "-U", "minibot", "-c", "SELECT 1"}, nil)
+		res, err := enginetest.Engine{}.Exec(t.Context(), p.Service, []string{"psql", "-X", "-w", "-h", "127.0.0.1", "-U", "minibot", "-c", "SELECT 1"}, nil)
 		if err == nil && res.ExitCode != 0 {
 			err = database.ErrRefused
 		}
@@ -131,7 +132,7 @@ func TestPostgresProofIsNotFooled(t *testing.T) {
 	})
 	mustBe(t, "all trusted", p.Prove(t.Context(), value(t, firstPassword)), database.ErrOpen)
 
-	docker(t, "stop", p.Service)
+	enginetest.Docker(t, "stop", p.Service)
 	mustBe(t, "stopped", p.Prove(t.Context(), value(t, firstPassword)), database.ErrNotReady)
 	mustBe(t, "stopped", p.Accept(t.Context(), value(t, firstPassword)), database.ErrNotReady)
 }

@@ -7,14 +7,15 @@ import (
 	"testing"
 
 	"minibot/database"
+	"minibot/database/enginetest"
 )
 
 // startRedis passes the password as the shipped compose file does: in hexadecimal, as configuration on stdin. An
 // empty one starts it open.
 func startRedis(t *testing.T, password string) database.Redis {
 	t.Helper()
-	img := image("MINIBOT_REDIS_IMAGE", "minibot/redis:local")
-	name := start(t, "-i", "--entrypoint", "sh", img, "-c", "mkfifo /tmp/conf; exec redis-server - --bind '*' --protected-mode no </tmp/conf")
+	img := enginetest.Image("MINIBOT_REDIS_IMAGE", "minibot/redis:local")
+	name := enginetest.Start(t, "-i", "--entrypoint", "sh", img, "-c", "mkfifo /tmp/conf; exec redis-server - --bind '*' --protected-mode no </tmp/conf")
 	conf := "save \"\"\n"
 	if password != "" {
 		var hex strings.Builder
@@ -28,7 +29,7 @@ func startRedis(t *testing.T, password string) database.Redis {
 		c.Stdin = strings.NewReader(conf)
 		return c.Run()
 	})
-	return database.Redis{Container: engine{}, Service: name}
+	return database.Redis{Container: enginetest.Engine{}, Service: name}
 }
 
 func TestRedisPasswords(t *testing.T) {
@@ -68,11 +69,11 @@ func TestRedisProofIsNotFooled(t *testing.T) {
 	})
 	mustBe(t, "no password set", r.Prove(t.Context(), value(t, "canary-REDIS-any")), database.ErrOpen)
 	// A user without a password lets everyone in who says hello.
-	docker(t, "exec", r.Service, "redis-cli", "ACL", "SETUSER", "open", "on", "nopass", "+ping")
-	docker(t, "exec", r.Service, "redis-cli", "CONFIG", "SET", "requirepass", "canary-REDIS-set")
+	enginetest.Docker(t, "exec", r.Service, "redis-cli", "ACL", "SETUSER", "open", "on", "nopass", "+ping")
+	enginetest.Docker(t, "exec", r.Service, "redis-cli", "CONFIG", "SET", "requirepass", "canary-REDIS-set")
 	open := r
 	open.User = "open"
 	mustBe(t, "a user without a password", open.Prove(t.Context(), value(t, "canary-REDIS-any")), database.ErrOpen)
-	docker(t, "stop", "-t", "1", r.Service)
+	enginetest.Docker(t, "stop", "-t", "1", r.Service)
 	mustBe(t, "stopped", r.Prove(t.Context(), value(t, "canary-REDIS-any")), database.ErrNotReady)
 }

@@ -1,9 +1,12 @@
-// Package deploy holds the stack that minibot ships: its compose file. It says nothing about how the stack runs.
+// Package deploy holds the stack that minibot ships: Postgres, Redis and OpenClaw.
+//
+// It owns compose.yaml, which is all of the stack's configuration, and guarantees that the file names no secret's value and takes
+// none from an environment. It never loads or runs it.
 package deploy
 
-import _ "embed" // for ComposeFile
+import _ "embed"
 
-// ComposeFile is compose.yaml, for a first installation.
+// ComposeFile is the shipped compose.yaml, as it is written into a new installation.
 //
 //go:embed compose.yaml
 var ComposeFile []byte

@@ -1,34 +1,17 @@
 package rotation_test
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"log/slog"
-	"os"
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
 	"minibot/database"
+	"minibot/database/enginetest"
 	"minibot/rotation"
 	"minibot/secrets"
 )
-
-type engine struct{}
-
-func (engine) Exec(ctx context.Context, service string, cmd []string, stdin []byte) (database.Result, error) {
-	c := exec.CommandContext(ctx, "docker", append([]string{"exec", "-i", service}, cmd...)...)
-	var out, errs bytes.Buffer
-	c.Stdin, c.Stdout, c.Stderr = bytes.NewReader(stdin), &out, &errs
-	var exit *exec.ExitError
-	if err := c.Run(); err != nil && !errors.As(err, &exit) {
-		return database.Result{}, err
-	}
-	return database.Result{ExitCode: c.ProcessState.ExitCode(), Stdout: out.Bytes(), Stderr: errs.Bytes()}, nil
-}
 
 // frozen is a store whose promotion never happens: the process died after the database had accepted.
 type frozen struct{ secrets.Store }
@@ -59,18 +42,10 @@ func (o once) Accept(ctx context.Context, v secrets.Value) error {
 }
 
 func TestCrashBetweenAcceptAndPromoteOnPostgres(t *testing.T) {
-	image := os.Getenv("MINIBOT_POSTGRES_IMAGE")
-	if image == "" {
-		image = "minibot/postgres:local"
-	}
-	name := "minibot-test-rotation-" + strings.ToLower(rand.Text()[:10])
-	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", "-v", name).Run() }) // absent when it never started
 	old, next := val("old-"+string(pg)), val("new-"+string(pg))
-	if out, err := exec.Command("docker", "run", "-d", "--name", name, "-e", "POSTGRES_PASSWORD="+string(old.Reveal()), image).CombinedOutput(); err != nil {
-		t.Fatalf("docker run: %v\n%s", err, out)
-	}
+	name := enginetest.Start(t, "-e", "POSTGRES_PASSWORD="+string(old.Reveal()), enginetest.Image("MINIBOT_POSTGRES_IMAGE", "minibot/postgres:local"))
 	w := newWorld(t, true)
-	p := database.Postgres{Container: engine{}, Service: name}
+	p := database.Postgres{Container: enginetest.Engine{}, Service: name}
 	reqs := func() []secrets.Requirement {
 		return []secrets.Requirement{{Name: pg, Rotate: secrets.Rotation{Driver: "postgres", Service: name}}}
 	}
@@ -81,7 +56,7 @@ func TestCrashBetweenAcceptAndPromoteOnPostgres(t *testing.T) {
 	if err := first.AfterStart(ctx, silent); err != nil { // waits for the server
 		t.Fatal(err)
 	}
-	if err := w.Store.Put(ctx, pg, secrets.Pending, next); err != nil {
+	if err := w.Put(ctx, pg, secrets.Pending, next); err != nil {
 		t.Fatal(err)
 	}
 	dying := rotation.New(frozen{w.Store}, reqs, func(secrets.Requirement) rotation.Database { return once{p, new(bool)} }, w, log)

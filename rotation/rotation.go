@@ -132,6 +132,16 @@ func (r *Rotator) Change(ctx context.Context, changes map[secrets.Name]secrets.V
 	return r.carryOut(ctx, todo, report)
 }
 
+// Alone calls f while no change is under way, and passes its error on. It waits for one as long as ctx lasts.
+func (r *Rotator) Alone(ctx context.Context, f func() error) error {
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return f()
+}
+
 // carryOut carries out changes that are staged.
 func (r *Rotator) carryOut(ctx context.Context, todo []*change, report Report) error {
 	for _, c := range todo {

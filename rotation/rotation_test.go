@@ -118,7 +118,7 @@ func (w *world) Adopt(ctx context.Context, _ []secrets.Name, _ rotation.Report) 
 // deliver restarts what has a new value; Postgres takes its own only when it has none.
 func (w *world) deliver(ctx context.Context) error {
 	for _, n := range []secrets.Name{pg, rd, key} {
-		item, err := w.Store.Get(ctx, n, secrets.Current)
+		item, err := w.Get(ctx, n, secrets.Current)
 		if err != nil {
 			continue // not set: its service is held back
 		}
@@ -173,7 +173,7 @@ func newValues() map[secrets.Name]secrets.Value {
 }
 
 func (w *world) slot(n secrets.Name, s secrets.Slot) secrets.Value {
-	item, _ := w.Store.Get(context.Background(), n, s) // zero when empty
+	item, _ := w.Get(context.Background(), n, s) // zero when empty
 	return item.Value
 }
 
@@ -371,9 +371,15 @@ func TestSecondChangeWaits(t *testing.T) {
 		if err := r.Change(ctx, newValues(), silent); !errors.Is(err, context.DeadlineExceeded) || w.steps != steps {
 			t.Errorf("the second change: %v after %d steps", err, w.steps-steps)
 		}
+		if err := r.Alone(ctx, func() error { t.Error("called beside a change"); return nil }); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error("alone beside a change:", err)
+		}
 		close(w.held)
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+		if err := r.Alone(t.Context(), func() error { return errInjected }); !errors.Is(err, errInjected) {
+			t.Error("alone:", err)
 		}
 	})
 }

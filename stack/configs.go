@@ -72,7 +72,7 @@ func labelConfigs(p *types.Project, service types.ServiceConfig) (types.ServiceC
 	}
 	sum := sha256.New()
 	for _, f := range files {
-		fmt.Fprintf(sum, "%q %d %d %o %q\n", f.target, f.uid, f.gid, f.mode, f.content)
+		_, _ = fmt.Fprintf(sum, "%q %d %d %o %q\n", f.target, f.uid, f.gid, f.mode, f.content) // a hash never fails
 	}
 	service.Labels = maps.Clone(service.Labels)
 	service.Labels = service.Labels.Add(configsLabel, hex.EncodeToString(sum.Sum(nil)[:16]))
@@ -94,7 +94,7 @@ func (e *Engine) placeConfigs(ctx context.Context, p *Project) error {
 		if err != nil {
 			return err
 		}
-		if c.Status != string(container.StateCreated) {
+		if c.Status != container.StateCreated {
 			continue
 		}
 		archive, err := configArchive(files)

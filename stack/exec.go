@@ -52,7 +52,7 @@ func (e *Engine) exec(ctx context.Context, id string, x Exec) (ExecResult, error
 	}
 	defer attached.Close()
 	defer context.AfterFunc(ctx, attached.Close)()
-	sent := make(chan error, 1)
+	sent := make(chan struct{})
 	go func() { // ends with the connection at the latest
 		defer close(sent)
 		if len(x.Stdin) == 0 {
@@ -133,7 +133,7 @@ func (e *Engine) Logs(ctx context.Context, id string, o LogOptions, w io.Writer)
 		err = errors.Join(err, body.Close())
 	}
 	if o.Follow && ctx.Err() != nil {
-		return nil
+		err = nil
 	}
 	return e.wrapNamed(ctx, err, "read the log of", id)
 }

@@ -43,7 +43,6 @@ type secretExtension struct {
 
 const (
 	defaultLength = 32
-	minLength     = 16
 	maxLength     = 4096
 )
 
@@ -118,8 +117,8 @@ func (p *Project) readRequirement(at []string, name secrets.Name, extensions typ
 		if g.Length == 0 {
 			g.Length = defaultLength
 		}
-		if g.Length < minLength || g.Length > maxLength {
-			return r, faultf(append(at, "generate", "length"), "%d is not between %d and %d", g.Length, minLength, maxLength)
+		if g.Length < secrets.MinGenerated || g.Length > maxLength {
+			return r, faultf(append(at, "generate", "length"), "%d is not between %d and %d", g.Length, secrets.MinGenerated, maxLength)
 		}
 		r.Generate = &secrets.Recipe{Length: g.Length}
 	}

@@ -220,7 +220,7 @@ var badFiles = map[string]struct{ text, message, hint string }{
 	"secret's name":        {badHead + "secrets:\n  a:\n    environment: lower # here\n", "invalid secret name", ""},
 	"twice":                {badHead + "secrets:\n  a:\n    environment: A\n  b:\n    environment: A # here\n", "declared by secrets.a", ""},
 	"unknown secret key":   {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      max-age: 90d # here\n", "unknown key", "max_age"},
-	"unknown nested key":   {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      generate:\n        lenght: 20 # here\n", "unknown key", ""},
+	"unknown nested key":   {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      generate:\n        lengths: 20 # here\n", "unknown key", ""},
 	"short":                {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      generate:\n        length: 15 # here\n", "not between", ""},
 	"length type":          {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      generate:\n        length: long # here\n", "generate.length", ""},
 	"max_age":              {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      max_age: soon # here\n", "not an age", ""},

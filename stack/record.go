@@ -89,15 +89,15 @@ func fingerprint(salt []byte, files []File, values map[secrets.Name]secrets.Valu
 	mac := hmac.New(sha256.New, salt)
 	for _, f := range files {
 		value := values[f.Secret].Reveal()
-		fmt.Fprintf(mac, "%q %d %d %o %d\n", f.Name, f.UID, f.GID, f.Mode, len(value))
-		mac.Write(value)
+		_, _ = fmt.Fprintf(mac, "%q %d %d %o %d\n", f.Name, f.UID, f.GID, f.Mode, len(value)) // a hash never fails
+		_, _ = mac.Write(value)
 		clear(value)
 	}
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// readRecord reads a service's record through the keeper. A record that is absent, or torn because something was
-// killed while it was written, is an open one, or an empty one where nothing was ever delivered.
+// readRecord reads a service's record through the keeper. A record that is absent, because nothing was ever
+// delivered, or torn, because something was killed while it was written, is an open one.
 func (e *Engine) readRecord(ctx context.Context, keeper Container, service string) (record, error) {
 	file := path.Join(keeperRoot, service, stageDir, recordFile)
 	body, _, err := e.docker.CopyFromContainer(ctx, keeper.ID, file)

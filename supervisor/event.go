@@ -76,7 +76,7 @@ func (e Event) log(logger *slog.Logger) {
 	add(slog.Duration("delay", e.Delay), e.Delay > 0)
 	add(slog.Duration("latency", e.Latency), e.Latency > 0)
 	add(slog.String("hint", e.Hint), e.Hint != "")
-	logger.LogAttrs(context.Background(), level, message, attrs...)
+	logger.LogAttrs(context.Background(), level, message, attrs...) //nolint:sloglint // one of the constants above
 }
 
 // issued describes an action that was just handed to the runtime.

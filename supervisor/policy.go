@@ -84,7 +84,7 @@ func (d *decision) lookAll() {
 }
 
 func (d *decision) look(s Service, r *record) {
-	if r.wanted.Stopped != s.Stopped || !slices.Equal(r.wanted.Missing, s.Missing) {
+	if r.wanted.Stopped != s.Stopped || r.wanted.Revision != s.Revision || !slices.Equal(r.wanted.Missing, s.Missing) {
 		r.calm()
 	}
 	if s.Stopped {
@@ -137,12 +137,19 @@ func (d *decision) lookGood(r *record, cond condition, c Container) {
 	case r.goodSince.IsZero() || r.instance != c.Instance:
 		r.goodSince = d.now
 	}
+	if r.firstTry {
+		r.heal, r.firstTry = retry{}, false
+	}
 	if r.degraded {
 		if d.now.Sub(r.goodSince) < stable || r.soft.tries > 0 {
 			d.at(r.goodSince.Add(stable))
 			return
 		}
 		r.degraded = false
+	}
+	if !r.wanted.Healthcheck && r.heal.tries > 1 && d.now.Sub(r.goodSince) < stable {
+		d.at(r.goodSince.Add(stable)) // running alone proves little after a failed attempt
+		return
 	}
 	if !r.trouble.IsZero() && r.busy == nil {
 		d.emit(Event{Kind: EventRecovered, Service: r.wanted.Name, Attempt: r.heal.tries, Latency: d.now.Sub(r.trouble)})

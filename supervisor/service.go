@@ -171,6 +171,7 @@ func (d *decision) raise(s Service, r *record) view {
 	if r.cond == condUnhealthy {
 		action.Kind = ActionRestart
 	}
+	r.firstTry = r.heal.tries == 0 && !action.Heal
 	r.heal.attempt()
 	return d.act(r, action)
 }

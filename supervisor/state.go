@@ -35,6 +35,7 @@ type record struct {
 	goodSince time.Time // by our own clock: the engine's may be another machine's
 	trouble   time.Time // when the present trouble was noticed
 	heal      retry
+	firstTry  bool  // the only attempt was the first start of all, which is no heal
 	soft      retry // stop, adoption, following: what is done to a service that is not sick
 	failures  []time.Time
 	degraded  bool
@@ -157,12 +158,14 @@ func (r *retry) attempt() {
 	r.open = true
 }
 
-// rest notes that there is no need now, and forgets the attempts once that has lasted.
+// rest notes that there is no need now, and forgets the attempts once that has lasted. A single attempt that helped is
+// believed at once, so that the next need is met without delay, but not the one after it.
 func (r *retry) rest(now time.Time) {
 	switch {
 	case r.tries == 0:
 	case r.restful.IsZero():
 		r.restful = now
+		r.open = r.open && r.tries > 1
 	case now.Sub(r.restful) >= stable:
 		*r = retry{}
 	}

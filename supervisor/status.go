@@ -28,6 +28,8 @@ type Status struct {
 	Hint   string    // what to do about it
 	// Ticket tells how fresh the snapshot is: it covers the calls of Apply and Wake that returned at most this.
 	Ticket uint64
+	// Failed tells that the last action on the whole project (create, feed, withdraw) failed, as Reason says.
+	Failed bool
 	// Delivered tells that the secrets of every service that is to run are delivered, or that none needs any.
 	Delivered bool
 	Services  []ServiceStatus // sorted by name; while Unreachable as last seen
@@ -85,7 +87,7 @@ func summarize(st state, wanted Wanted, seen Seen, now time.Time) Status {
 	case down && !running && st.withdrawn:
 		status.Phase = AllStopped
 	case st.err != "":
-		status.Reason, status.Hint = st.err, st.hint
+		status.Failed, status.Reason, status.Hint = true, st.err, st.hint
 	case st.project != nil:
 		status.Reason = st.project.Kind.String() + ": " + st.project.Reason
 	case worst != nil:

@@ -52,6 +52,9 @@ type Service struct {
 	Completes   bool // some service waits for this one to end well; exit 0 is its goal and it is not started again
 	NoHeal      bool // report that it died or is unhealthy, but start it only at first and when a person asks
 	Stopped     bool // a person's intent: keep it down
+	// Revision changes when what the service is given does, such as a secret: its failures are forgotten, and it is
+	// tried again at once.
+	Revision uint64
 }
 
 // Wanted is the whole desired state. A new one is given to Supervisor.Apply.

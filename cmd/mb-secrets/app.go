@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
+	"minibot/commandline"
 	"minibot/config"
 	"minibot/console"
 	"minibot/control"
@@ -44,24 +44,12 @@ type place struct {
 	paths  config.Paths
 }
 
-// home returns the installation's directory, absolute: --home over MINIBOT_HOME over the default.
-func (a *app) home() (string, error) {
-	if a.homeFlag == "" {
-		return config.Home()
-	}
-	home, err := filepath.Abs(a.homeFlag)
-	if err != nil {
-		return "", fmt.Errorf("--home: %w", err)
-	}
-	return home, nil
-}
-
 // at returns the installation, or an error that wraps secrets.ErrNoStore when there is none.
 func (a *app) at() (*place, error) {
 	if a.place != nil {
 		return a.place, nil
 	}
-	home, err := a.home()
+	home, err := commandline.Home(a.homeFlag)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"minibot/commandline"
 	"minibot/hint"
 	"minibot/secrets"
 )
@@ -27,7 +28,7 @@ func (a *app) execCommand() *cobra.Command {
 		Example: "  mb-secrets exec --only ANTHROPIC_API_KEY -- sh -c 'my-script'",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return hint.Wrap(usage("exec needs a command"), "mb-secrets exec -- COMMAND [ARGUMENT]...")
+				return hint.Wrap(commandline.Usage("exec needs a command"), "mb-secrets exec -- COMMAND [ARGUMENT]...")
 			}
 			return nil
 		},

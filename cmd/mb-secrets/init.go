@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"minibot/commandline"
 	"minibot/config"
 	"minibot/console"
 	"minibot/control"
@@ -33,10 +34,10 @@ func (a *app) initCommand() *cobra.Command {
 			"blank lines and lines that begin with # are skipped. Nothing is stored unless every line is good.",
 		Example: "  mb-secrets init\n  mb-secrets init --generate\n" +
 			"  mb-secrets init --generate < secrets.txt",
-		Annotations: takesValue,
-		Args: func(cmd *cobra.Command, args []string) error {
+		Annotations: commandline.TakesValue,
+		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 || len(args) == 1 && args[0] != "-" {
-				return hint.Wrap(usage("init takes no values on the command line: they would show in ps and stay in the shell's history"),
+				return hint.Wrap(commandline.Usage("init takes no values on the command line: they would show in ps and stay in the shell's history"),
 					"mb-secrets init asks for them, or reads NAME=VALUE lines from stdin")
 			}
 			return nil
@@ -89,7 +90,7 @@ func (a *app) initialise(ctx context.Context, generate, unattended bool) error {
 
 // makeHome makes the directory and the two files in it, where they are missing.
 func (a *app) makeHome() error {
-	home, err := a.home()
+	home, err := commandline.Home(a.homeFlag)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"minibot/commandline"
 	"minibot/console"
 	"minibot/control"
 	"minibot/hint"
@@ -41,11 +42,11 @@ func readAssignments(ctx context.Context, r io.Reader) ([]assignment, error) {
 		key, plain, found := bytes.Cut(line, []byte("="))
 		name, err := secrets.ParseName(string(key))
 		if !found || err != nil {
-			return nil, hint.Wrap(usage("stdin, line %d: want NAME=VALUE", number),
+			return nil, hint.Wrap(commandline.Usage("stdin, line %d: want NAME=VALUE", number),
 				"a name is a capital letter, then up to 63 of A-Z, 0-9 and _, with no space before =")
 		}
 		if first, ok := seen[name]; ok {
-			return nil, usage("stdin, line %d: %s stands in line %d already", number, name, first)
+			return nil, commandline.Usage("stdin, line %d: %s stands in line %d already", number, name, first)
 		}
 		seen[name] = number
 		value, err := secrets.NewValue(plain)

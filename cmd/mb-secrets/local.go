@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"slices"
 
+	"minibot/commandline"
 	"minibot/control"
+	"minibot/database"
 	"minibot/hint"
 	"minibot/rotation"
 	"minibot/secrets"
@@ -55,15 +57,23 @@ func (l *local) Reveal(ctx context.Context, name secrets.Name) (secrets.Value, e
 	return item.Value, err
 }
 
-// Change stores each change: in current, or in pending where a database still has the current value.
+// Change stores nothing unless every change can be stored, then each: in current, or in pending where a database still has the current value.
 func (l *local) Change(ctx context.Context, changes []control.Change, report func(control.Progress)) error {
 	required, err := l.requirements(ctx)
 	if err != nil {
 		return err
 	}
+	var ready []prepared
+	for _, change := range changes {
+		one, err := prepare(required, change)
+		if err != nil {
+			return err
+		}
+		ready = append(ready, one)
+	}
 	return l.with(ctx, func(store secrets.Store) error {
-		for _, change := range changes {
-			message, err := storeChange(ctx, store, required, change)
+		for _, one := range ready {
+			message, err := storeChange(ctx, store, one.requirement, one.value)
 			if err != nil {
 				return err
 			}
@@ -73,18 +83,32 @@ func (l *local) Change(ctx context.Context, changes []control.Change, report fun
 	})
 }
 
-// storeChange stores one change and says what became of it.
-func storeChange(ctx context.Context, store secrets.Store, required []secrets.Requirement, change control.Change) (string, error) {
-	name := change.Name
+// prepared is a change that can be stored.
+type prepared struct {
+	requirement secrets.Requirement
+	value       secrets.Value
+}
+
+// prepare finds the value of a change and checks that its users can have it.
+func prepare(required []secrets.Requirement, change control.Change) (prepared, error) {
 	var r secrets.Requirement
-	if i := slices.IndexFunc(required, func(r secrets.Requirement) bool { return r.Name == name }); i >= 0 {
+	if i := slices.IndexFunc(required, func(r secrets.Requirement) bool { return r.Name == change.Name }); i >= 0 {
 		r = required[i]
 	}
 	value, err := valueOf(change, r.Generate)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", name, err)
+	if err == nil {
+		err = database.Check(r.Rotate.Driver, value)
 	}
-	r.Name = name // an undeclared secret has no requirement
+	if err != nil {
+		return prepared{}, fmt.Errorf("%s: %w", change.Name, err)
+	}
+	r.Name = change.Name // an undeclared secret has no requirement
+	return prepared{r, value}, nil
+}
+
+// storeChange stores one change and says what became of it.
+func storeChange(ctx context.Context, store secrets.Store, r secrets.Requirement, value secrets.Value) (string, error) {
+	name := r.Name
 	current, err := store.Get(ctx, name, secrets.Current)
 	if err != nil && !errors.Is(err, secrets.ErrNotFound) {
 		return "", err
@@ -114,7 +138,7 @@ func valueOf(change control.Change, recipe *secrets.Recipe) (secrets.Value, erro
 }
 
 func noRecipe(name secrets.Name) error {
-	err := usage("the compose file does not say how to generate %s", name)
+	err := commandline.Usage("the compose file does not say how to generate %s", name)
 	return hint.Wrap(err, "mb-secrets set %s, or mb-secrets generate %s --length 32", name, name)
 }
 

@@ -7,14 +7,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"minibot/commandline"
 	"minibot/console"
 	"minibot/control"
 	"minibot/hint"
 	"minibot/secrets"
 )
-
-// takesValue marks commands on whose line a person may have typed a value.
-var takesValue = map[string]string{"takes-value": "true"}
 
 func (a *app) setCommand() *cobra.Command {
 	return &cobra.Command{
@@ -23,13 +21,13 @@ func (a *app) setCommand() *cobra.Command {
 		Long: "set stores a secret. On a terminal it asks twice, without showing what is typed; otherwise, or with -, it reads\n" +
 			"stdin to its end and cuts one line end. A running minibotd brings the value into force at once.",
 		Example:     "  mb-secrets set TELEGRAM_BOT_TOKEN\n  pass show telegram | mb-secrets set TELEGRAM_BOT_TOKEN",
-		Annotations: takesValue,
+		Annotations: commandline.TakesValue,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 2 && args[1] != "-" || len(args) > 2 || len(args) > 0 && strings.Contains(args[0], "=") {
-				err := usage("a value on the command line is refused: it would show in ps and stay in the shell's history")
+				err := commandline.Usage("a value on the command line is refused: it would show in ps and stay in the shell's history")
 				return hint.Wrap(err, "mb-secrets set NAME asks for it; change a value that was typed there")
 			}
-			return arguments(1, 2, "a NAME, and - for stdin")(cmd, args)
+			return commandline.Arguments(1, 2, "a NAME, and - for stdin")(cmd, args)
 		},
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -119,8 +117,8 @@ func (a *app) generateCommand() *cobra.Command {
 		Long: "generate stores a random value of A-Z, a-z and 0-9, in the length that the compose file says. It never shows it;\n" +
 			"mb-secrets get does. A value that is set already is replaced only after a yes.",
 		Example:           "  mb-secrets generate REDIS_PASSWORD\n  mb-secrets generate REDIS_PASSWORD --length 48 --yes",
-		Annotations:       takesValue,
-		Args:              arguments(1, 1, "one NAME"),
+		Annotations:       commandline.TakesValue,
+		Args:              commandline.Arguments(1, 1, "one NAME"),
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, err := parseName(args[0])
@@ -144,7 +142,7 @@ func (a *app) generate(ctx context.Context, name secrets.Name, recipe *secrets.R
 	if recipe != nil {
 		value, err := recipe.Generate()
 		if err != nil {
-			return usage("--length: %v", err)
+			return commandline.Usage("--length: %v", err)
 		}
 		change = control.Change{Name: name, Value: value.Reveal()}
 	}

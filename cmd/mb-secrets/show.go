@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"minibot/commandline"
 	"minibot/console"
 	"minibot/hint"
 	"minibot/secrets"
@@ -20,7 +21,7 @@ func (a *app) getCommand() *cobra.Command {
 		Short:             "Print a secret's value",
 		Long:              "get prints the current value to stdout, followed by a line end only on a terminal.",
 		Example:           "  mb-secrets get OPENCLAW_GATEWAY_TOKEN | pbcopy",
-		Args:              arguments(1, 1, "one NAME"),
+		Args:              commandline.Arguments(1, 1, "one NAME"),
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, err := parseName(args[0])
@@ -64,7 +65,7 @@ func (a *app) listCommand() *cobra.Command {
 		Long: "list shows every secret that is stored and every one that the compose file requires. States: current (in force),\n" +
 			"pending (a change waits), missing (required, not set), unused (stored, not required).",
 		Example: "  mb-secrets list\n  mb-secrets list --json",
-		Args:    arguments(0, 0, "no argument"),
+		Args:    commandline.Arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := a.list(cmd.Context())
 			if err != nil {
@@ -101,7 +102,7 @@ func (a *app) deleteCommand() *cobra.Command {
 		Short:             "Delete a secret from the store",
 		Long:              "delete takes a secret out of the store, with a change of it that waits and the value before it. It asks first.",
 		Example:           "  mb-secrets delete OLD_API_KEY\n  mb-secrets delete OLD_API_KEY --yes",
-		Args:              arguments(1, 1, "one NAME"),
+		Args:              commandline.Arguments(1, 1, "one NAME"),
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, err := parseName(args[0])
@@ -146,7 +147,7 @@ func (a *app) sure(ctx context.Context, yes bool, question string, args ...any) 
 		return nil
 	}
 	if !a.io.Interactive() {
-		return hint.Wrap(usage("there is no terminal to ask on"), "--yes does it without asking")
+		return hint.Wrap(commandline.Usage("there is no terminal to ask on"), "--yes does it without asking")
 	}
 	answer, err := a.io.Confirm(ctx, fmt.Sprintf(question, args...), false)
 	if err == nil && !answer {

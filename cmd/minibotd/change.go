@@ -21,6 +21,13 @@ import (
 func (d *daemon) Secrets(ctx context.Context) ([]control.Secret, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	if err := d.ready(ctx); err != nil { // what is required is not known
+		return nil, err
+	}
+	return d.rows(ctx)
+}
+
+func (d *daemon) rows(ctx context.Context) ([]control.Secret, error) {
 	entries, err := d.store.List(ctx)
 	if err != nil {
 		return nil, err
@@ -44,7 +51,10 @@ func (d *daemon) Reveal(ctx context.Context, name secrets.Name) (secrets.Value, 
 func (d *daemon) Delete(ctx context.Context, name secrets.Name) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	if err := control.DeleteSecret(ctx, d.store, name); err != nil {
+	if err := d.ready(ctx); err != nil {
+		return err
+	}
+	if err := d.rotator.Alone(ctx, func() error { return control.DeleteSecret(ctx, d.store, name) }); err != nil {
 		return err
 	}
 	d.record(control.Event{Kind: "secret", Secret: string(name), Message: "deleted"})
@@ -56,8 +66,8 @@ func (d *daemon) Delete(ctx context.Context, name secrets.Name) error {
 func (d *daemon) Change(ctx context.Context, changes []control.Change, report func(control.Progress)) error {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
-	if err := d.tryAgain(ctx); err != nil { // without the project, a secret that lives in a database would be overwritten
-		return err
+	if err := d.ready(ctx); err != nil { // what is not known to live in a database would be overwritten
+		return d.outcome(err)
 	}
 	values, err := d.valuesOf(changes)
 	if err != nil {
@@ -69,9 +79,7 @@ func (d *daemon) Change(ctx context.Context, changes []control.Change, report fu
 		d.record(control.Event{Kind: "secret", Secret: string(name), Message: "change begins"})
 	}
 	d.redact.learn(slices.Collect(maps.Values(values)))
-	err = d.rotator.Change(ctx, values, func(service, message string) {
-		report(control.Progress{Service: service, Message: message})
-	})
+	err = d.rotator.Change(ctx, values, d.say(report))
 	outcome := "changed"
 	if err != nil {
 		outcome = "change failed: " + err.Error()
@@ -80,23 +88,69 @@ func (d *daemon) Change(ctx context.Context, changes []control.Change, report fu
 		d.record(control.Event{Kind: "secret", Secret: string(name), Message: outcome})
 	}
 	if errors.Is(err, rotation.ErrUnfinished) {
+		d.doubts(ctx, err)
 		select {
 		case d.unfinished <- struct{}{}:
 		default:
 		}
 	}
-	return ending(err)
+	return d.outcome(err)
 }
 
-// ending tells the callers of the socket, in control's terms, how a change ended.
+// doubts notes whether it is certain that the databases have what the store holds.
+func (d *daemon) doubts(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.doubt = err != nil
+}
+
+func (d *daemon) inDoubt() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.doubt
+}
+
+// ending tells the callers of the socket, in control's terms, how an operation ended.
 func ending(err error) error {
 	switch {
 	case errors.Is(err, rotation.ErrRolledBack):
 		return ended{err, control.ErrRolledBack}
 	case errors.Is(err, rotation.ErrUnfinished):
 		return ended{err, control.ErrRecoveryPending}
+	case errors.Is(err, supervisor.ErrEnded):
+		return ended{err, control.ErrStopping}
 	}
 	return err
+}
+
+// outcome is ending, with nothing in its text that must not be shown.
+func (d *daemon) outcome(err error) error {
+	if err = ending(err); err == nil {
+		return nil
+	}
+	if text := d.redact.text(err.Error()); text != err.Error() {
+		return reworded{err, text}
+	}
+	return err
+}
+
+// reworded is an error that reads otherwise.
+type reworded struct {
+	error
+	text string
+}
+
+func (r reworded) Error() string { return r.text }
+func (r reworded) Unwrap() error { return r.error }
+
+// say passes what happens to services on to who waits for an operation, redacted.
+func (d *daemon) say(report func(control.Progress)) rotation.Report {
+	return func(service, message string) {
+		report(control.Progress{Service: service, Message: d.redact.text(message)})
+	}
 }
 
 // ended is an error that counts as kind too, and reads as before.
@@ -145,9 +199,9 @@ func (d *daemon) valuesOf(changes []control.Change) (map[secrets.Name]secrets.Va
 // database is the driver for a secret that lives in one.
 func (d *daemon) database(r secrets.Requirement) rotation.Database {
 	switch r.Rotate.Driver {
-	case "postgres":
+	case database.DriverPostgres:
 		return &database.Postgres{Container: d, Service: r.Rotate.Service, User: r.Rotate.User, Database: r.Rotate.Database}
-	case "redis":
+	case database.DriverRedis:
 		return &database.Redis{Container: d, Service: r.Rotate.Service, User: r.Rotate.User}
 	}
 	return nil

@@ -4,22 +4,29 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"minibot/commandline"
 	"minibot/config"
 	"minibot/console"
 	"minibot/control"
+	"minibot/hint"
 )
+
+const exitCodes = `Exit codes: 0 done, 1 failed (status: not healthy), 2 usage, 3 not found, 4 rolled back, 5 recovery pending,
+6 minibotd unreachable, 7 store missing, locked or denied, 130 interrupted.`
+
+// completionTimeout is how long a shell may wait for the names of services.
+const completionTimeout = 2 * time.Second
 
 // commands is what the subcommands share.
 type commands struct {
-	io    *console.IO
-	paths config.Paths
+	io       *console.IO
+	homeFlag string
 }
 
 // errNotHealthy makes status exit with 1 without another word.
@@ -27,104 +34,156 @@ var errNotHealthy = errors.New("not healthy")
 
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, io *console.IO) int {
-	root := newRoot(io)
+	c := &commands{io: io}
+	root := c.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if err != nil && !errors.Is(err, errNotHealthy) {
+	code := control.ExitCode(err)
+	switch {
+	case errors.Is(err, errNotHealthy):
+	case code == 130 && hint.Of(err) != "":
+		io.Error(hint.Wrap(control.ErrInterrupted, "%s", hint.Of(err)))
+	case code == 130: // the usual end of what follows
+	default:
 		io.Error(err)
 	}
-	return control.ExitCode(err)
+	return code
 }
 
-func newRoot(io *console.IO) *cobra.Command {
-	c := &commands{io: io}
-	var home string
+func (c *commands) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "minibotd",
-		Short:         "keeps the stack up and its secrets fresh",
-		Version:       control.Version,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		PersistentPreRunE: func(*cobra.Command, []string) (err error) {
-			if home == "" {
-				if home, err = config.Home(); err != nil {
-					return err
-				}
-			}
-			c.paths, err = config.NewPaths(home)
-			return err
-		},
+		Use:   "minibotd",
+		Short: "Keep the stack up and its secrets fresh",
+		Long: "minibotd keeps a small stack of containers up and its secrets fresh. minibotd run is the daemon; the other\n" +
+			"commands ask the running one.\n\n" + exitCodes,
+		Example: "  minibotd run\n  minibotd status\n  minibotd events -f",
 	}
-	root.SetIn(io.In)
-	root.SetOut(io.Out)
-	root.SetErr(io.Err)
-	root.PersistentFlags().StringVar(&home, "home", "", "folder of the installation (default $MINIBOT_HOME or ~/minibot)")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", control.ErrUsage, err) })
-	root.AddCommand(newRun(c), newStatus(c), newEvents(c), newLogs(c),
-		c.operation(control.VerbReload, "read the compose file and the store again", "  minibotd reload", cobra.NoArgs),
-		c.operation(control.VerbRestart, "restart one service", "  minibotd restart redis", cobra.ExactArgs(1)),
-		c.operation(control.VerbStop, "keep a service down, or the whole stack, until start", "  minibotd stop openclaw\n  minibotd stop", cobra.MaximumNArgs(1)),
-		c.operation(control.VerbStart, "let a service up again, or the whole stack", "  minibotd start openclaw\n  minibotd start", cobra.MaximumNArgs(1)))
+	commandline.Root(root, c.io, &c.homeFlag)
+	root.AddCommand(c.runCommand(), c.statusCommand(), c.eventsCommand(), c.logsCommand(),
+		c.reloadCommand(), c.restartCommand(), c.stopCommand(), c.startCommand())
 	return root
 }
 
-func (c *commands) client() *control.Client { return &control.Client{Socket: c.paths.Socket} }
-
-// usage makes a wrong number of arguments a usage error.
-func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return fmt.Errorf("%w: %w", control.ErrUsage, err)
-		}
-		return nil
+// paths are those of the installation, with the defaults of a configuration.
+func (c *commands) paths() (config.Paths, error) {
+	home, err := commandline.Home(c.homeFlag)
+	if err != nil {
+		return config.Paths{}, err
 	}
+	return config.NewPaths(home)
 }
 
-// services completes service names from the running daemon.
-func (c *commands) services(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	status, err := c.client().Status(cmd.Context())
+// client asks the running daemon.
+func (c *commands) client() (*control.Client, error) {
+	paths, err := c.paths()
+	return &control.Client{Socket: paths.Socket}, err
+}
+
+// services completes service names from the running daemon, quickly or not at all.
+func (c *commands) services(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
+	defer cancel()
+	client, err := c.client()
 	if err != nil || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	status, err := client.Status(ctx)
+	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	var names []string
 	for _, s := range status.Services {
-		names = append(names, s.Name)
+		if strings.HasPrefix(s.Name, prefix) {
+			names = append(names, s.Name)
+		}
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-func (c *commands) operation(verb control.Verb, short, example string, args cobra.PositionalArgs) *cobra.Command {
-	use := string(verb)
-	switch verb {
-	case control.VerbRestart:
-		use += " SERVICE"
-	case control.VerbStart, control.VerbStop:
-		use += " [SERVICE]"
-	}
+func (c *commands) reloadCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: use, Short: short, Example: example, Args: usage(args), ValidArgsFunction: c.services,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			op := control.Operation{Verb: verb, Service: strings.Join(args, "")}
-			return c.client().Operate(cmd.Context(), op, func(p control.Progress) {
-				c.io.Progress(p.Service, p.Message)
-			})
-		},
+		Use:   "reload",
+		Short: "Read the compose file and the store again",
+		Long: "reload reads the compose file and the store again, brings what changed into force, carries on a change that\n" +
+			"was not finished, and returns when all services have settled. SIGHUP does the same.",
+		Example: "  minibotd reload",
+		Args:    commandline.Arguments(0, 0, "no argument"),
+		RunE:    c.operate(control.VerbReload),
 	}
 }
 
-func newEvents(c *commands) *cobra.Command {
+func (c *commands) restartCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "restart SERVICE",
+		Short:             "Restart one service",
+		Long:              "restart restarts a service, forgets its failures, and returns when it is up again.",
+		Example:           "  minibotd restart redis",
+		Args:              commandline.Arguments(1, 1, "one SERVICE"),
+		ValidArgsFunction: c.services,
+		RunE:              c.operate(control.VerbRestart),
+	}
+}
+
+func (c *commands) stopCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "stop [SERVICE]",
+		Short: "Keep a service down, or the whole stack, until start",
+		Long: "stop takes a service down, or the whole stack, and keeps it down until start: over restarts of minibotd and of\n" +
+			"the machine too.",
+		Example:           "  minibotd stop openclaw\n  minibotd stop",
+		Args:              commandline.Arguments(0, 1, "one SERVICE, or none for all"),
+		ValidArgsFunction: c.services,
+		RunE:              c.operate(control.VerbStop),
+	}
+}
+
+func (c *commands) startCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "start [SERVICE]",
+		Short:             "Let a service up again, or the whole stack",
+		Long:              "start takes back what stop did, and returns when the service, or the whole stack, is up.",
+		Example:           "  minibotd start openclaw\n  minibotd start",
+		Args:              commandline.Arguments(0, 1, "one SERVICE, or none for all"),
+		ValidArgsFunction: c.services,
+		RunE:              c.operate(control.VerbStart),
+	}
+}
+
+// operate has the daemon carry out an operation and shows its progress.
+func (c *commands) operate(verb control.Verb) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		client, err := c.client()
+		if err != nil {
+			return err
+		}
+		c.io.StartClock()
+		op := control.Operation{Verb: verb, Service: strings.Join(args, "")}
+		return client.Operate(cmd.Context(), op, func(p control.Progress) {
+			c.io.Progress(p.Service, p.Message)
+		})
+	}
+}
+
+func (c *commands) eventsCommand() *cobra.Command {
 	var follow, asJSON bool
 	cmd := &cobra.Command{
-		Use: "events", Short: "show what happened", Example: "  minibotd events\n  minibotd events -f --json", Args: usage(cobra.NoArgs),
+		Use:     "events",
+		Short:   "Show what happened",
+		Long:    "events shows what the daemon noticed and did, oldest first: phases, healing, requests, secrets. Never a value.",
+		Example: "  minibotd events\n  minibotd events -f --json",
+		Args:    commandline.Arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
 			lines := json.NewEncoder(c.io.Out)
-			return c.client().Events(cmd.Context(), 0, follow, func(e control.Event) error {
+			lines.SetEscapeHTML(false)
+			return client.Events(cmd.Context(), 0, follow, func(e control.Event) error {
 				if asJSON {
 					return lines.Encode(e)
 				}
-				subject := strings.Join(slices.DeleteFunc([]string{e.Service, e.Secret}, func(s string) bool { return s == "" }), " ")
-				_, err := fmt.Fprintf(c.io.Out, "%s  %-9s %-12s %s\n", e.Time.Local().Format(time.DateTime), e.Kind, console.Escape(subject), console.Escape(e.Message))
-				return err
+				return showEvent(c.io, e)
 			})
 		},
 	}
@@ -133,17 +192,35 @@ func newEvents(c *commands) *cobra.Command {
 	return cmd
 }
 
-func newLogs(c *commands) *cobra.Command {
+func showEvent(io *console.IO, e control.Event) error {
+	subject := strings.Join(slices.DeleteFunc([]string{e.Service, e.Secret}, func(s string) bool { return s == "" }), " ")
+	return io.Print("%s  %-11s %-12s %s", e.Time.Local().Format(time.DateTime), console.Escape(e.Kind), console.Escape(subject),
+		console.Escape(e.Message))
+}
+
+func (c *commands) logsCommand() *cobra.Command {
 	var follow bool
 	var tail int
 	cmd := &cobra.Command{
-		Use: "logs [SERVICE]", Short: "show the services' logs, redacted", Example: "  minibotd logs postgres\n  minibotd logs -f --tail 20",
-		Args: usage(cobra.MaximumNArgs(1)), ValidArgsFunction: c.services,
+		Use:   "logs [SERVICE]",
+		Short: "Show the services' logs, redacted",
+		Long: "logs shows a service's log, or all of them with the service's name before each line. Values of secrets are\n" +
+			"replaced; on a terminal, control characters are shown and not sent.",
+		Example:           "  minibotd logs postgres\n  minibotd logs -f --tail 20",
+		Args:              commandline.Arguments(0, 1, "one SERVICE, or none for all"),
+		ValidArgsFunction: c.services,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.client().Logs(cmd.Context(), strings.Join(args, ""), follow, tail, c.io.Out)
+			if tail < 0 {
+				return commandline.Usage("--tail wants a number of lines, or 0 for all")
+			}
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			return client.Logs(cmd.Context(), strings.Join(args, ""), follow, tail, console.Printable(c.io.Out))
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new lines until interrupted")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new lines, over restarts, until interrupted")
 	cmd.Flags().IntVar(&tail, "tail", 100, "lines from the end of each log; 0 for all")
 	return cmd
 }

@@ -26,13 +26,13 @@ const (
 	keyService = "service"
 	keyPhase   = "phase"
 	keySecret  = "secret"
-	keyDelay   = "delay"
 )
 
 const (
 	storeTimeout  = 20 * time.Second // one call to the store; a keychain dialog that nobody answers ends here
 	waitFirst     = time.Second      // between two attempts to open the store or load the compose file
 	waitMost      = 10 * time.Second
+	finishMost    = 5 * time.Minute  // between two attempts to finish what a database refuses
 	changeTimeout = 10 * time.Minute // an operation that has not settled by then is reported as failed
 )
 
@@ -53,20 +53,22 @@ type daemon struct {
 	again   chan chan error // asks until to try its step at once, and wants the outcome
 	started chan struct{}   // closed once the stack is loaded and supervised
 
+	degraded   chan string   // services whose last lines are to be kept
 	unfinished chan struct{} // holds one token when a change was left unfinished
 	refreshing sync.Mutex    // one refresh at a time
 
 	mu        sync.Mutex
 	phase     control.Phase // of the daemon's own making; "" once the supervisor knows better
 	reason    error
-	phaseAt   time.Time
 	shown     control.Phase // as last announced
 	shownAt   time.Time
 	project   *stack.Project
 	values    map[secrets.Name]secrets.Value
+	revisions map[string]uint64 // by service: how often its secrets changed
 	intent    intent
 	creates   uint64
-	changes   int // operations that change secrets now
+	changes   int  // operations that change secrets now
+	doubt     bool // a database may have another password than the store
 	lastLines map[string][]string
 }
 
@@ -79,8 +81,9 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 	}
 	d := &daemon{
 		config: cfg, paths: paths, log: log, events: events, redact: redact, open: open, intent: stopped,
-		store: &lateStore{tried: make(chan struct{})}, phaseAt: time.Now(), lastLines: map[string][]string{},
+		store: newLateStore(), lastLines: map[string][]string{},
 		again: make(chan chan error), started: make(chan struct{}), unfinished: make(chan struct{}, 1),
+		degraded: make(chan string, 16), revisions: map[string]uint64{},
 	}
 	d.world = &world{host: cfg.DockerHost, log: log, onChange: func(service, message string) {
 		d.record(control.Event{Kind: "progress", Service: service, Message: message})
@@ -93,15 +96,7 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 
 // Serve runs until ctx ends; the stack stays up. hangup asks for a reload.
 func (d *daemon) Serve(ctx context.Context, hangup <-chan struct{}) error {
-	defer func() {
-		if err := d.world.close(); err != nil {
-			d.log.Debug("close the engine's connection", keyError, err)
-		}
-	}()
-	if err := d.until(ctx, hangup, control.PhaseWaitingForStore, d.openStore); err != nil {
-		return nil // only the end of ctx ends it
-	}
-	if err := d.until(ctx, hangup, control.PhaseDegraded, d.start); err != nil {
+	if !d.until(ctx, hangup, control.PhaseWaitingForStore, d.openStore) || !d.until(ctx, hangup, control.PhaseDegraded, d.start) {
 		return nil
 	}
 	d.setPhase("", nil)
@@ -110,6 +105,7 @@ func (d *daemon) Serve(ctx context.Context, hangup <-chan struct{}) error {
 	group.Go(func() error { return d.supervisor.Serve(ctx) })
 	group.Go(func() error { d.finishChanges(ctx); return nil })
 	group.Go(func() error { d.announce(ctx); return nil })
+	group.Go(func() error { d.excerpts(ctx); return nil })
 	group.Go(func() error { d.onHangup(ctx, hangup); return nil })
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
@@ -118,16 +114,19 @@ func (d *daemon) Serve(ctx context.Context, hangup <-chan struct{}) error {
 	return err
 }
 
+// close lets go of the engine and the store, once Serve has returned and nobody asks any more.
+func (d *daemon) close() error { return errors.Join(d.world.close(), d.store.close()) }
+
 // until repeats step with a growing delay until it succeeds, showing phase and the reason meanwhile; a reload, by
-// command or by hangup, ends a delay. It fails only with ctx.
-func (d *daemon) until(ctx context.Context, hangup <-chan struct{}, phase control.Phase, step func(context.Context) error) error {
+// command or by hangup, ends a delay. It reports whether the step succeeded; only the end of ctx keeps it from that.
+func (d *daemon) until(ctx context.Context, hangup <-chan struct{}, phase control.Phase, step func(context.Context) error) bool {
 	asked := make(chan error, 1) // by nobody
 	for delay := waitFirst; ; delay = min(2*delay, waitMost) {
 		err := step(ctx)
 		asked <- err
 		asked = make(chan error, 1)
 		if err == nil || ctx.Err() != nil {
-			return ctx.Err()
+			return ctx.Err() == nil
 		}
 		d.setPhase(phase, err)
 		select {
@@ -135,7 +134,7 @@ func (d *daemon) until(ctx context.Context, hangup <-chan struct{}, phase contro
 		case <-hangup:
 		case asked = <-d.again:
 		case <-ctx.Done():
-			return ctx.Err()
+			return false
 		}
 	}
 }
@@ -167,14 +166,14 @@ func (d *daemon) openStore(ctx context.Context) error {
 	defer cancel()
 	store, err := d.open(ctx)
 	if err == nil {
-		_, err = store.List(ctx)
+		if _, err = store.List(ctx); err == nil {
+			d.store.set(store, nil)
+			return nil
+		}
+		err = errors.Join(err, closeStore(store))
 	}
-	if err != nil {
-		d.store.set(nil, err)
-		return err
-	}
-	d.store.set(store, nil)
-	return nil
+	d.store.set(nil, err)
+	return err
 }
 
 // start loads the project and the secrets for the first time.
@@ -246,9 +245,14 @@ func (d *daemon) apply(ctx context.Context) (changed bool, ticket uint64, err er
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for name, service := range d.project.Services {
+		if slices.ContainsFunc(service.Secrets, func(s secrets.Name) bool { return !values[s].Equal(d.values[s]) }) {
+			d.revisions[name]++
+		}
+	}
 	d.values = values
 	changed = d.world.set(d.project, values)
-	return changed, d.supervisor.Apply(wantedState(d.project, values, d.intent, d.creates)), nil
+	return changed, d.supervisor.Apply(wantedState(d.project, values, d.intent, d.creates, d.revisions)), nil
 }
 
 // readValues reads every required secret that is set, and teaches the redaction what must never be shown.
@@ -300,7 +304,7 @@ func (d *daemon) onHangup(ctx context.Context, hangup <-chan struct{}) {
 // finishChanges carries out, once the databases are up, the changes that waited, and makes sure that the databases
 // still accept what the store holds: at the start, and after each change that was left unfinished.
 func (d *daemon) finishChanges(ctx context.Context) {
-	delay := waitFirst
+	delay, said := waitFirst, ""
 	for ctx.Err() == nil {
 		if _, err := d.supervisor.Wait(ctx, d.databasesUp); err != nil {
 			return
@@ -311,21 +315,26 @@ func (d *daemon) finishChanges(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		d.doubts(ctx, err)
 		if err == nil {
-			delay = waitFirst
+			delay, said = waitFirst, ""
 			select {
 			case <-d.unfinished:
 			case <-ctx.Done():
 			}
 			continue
 		}
-		d.log.Error("finish the waiting changes", keyError, err, keyDelay, delay)
-		d.record(control.Event{Kind: "error", Message: "finish the waiting changes: " + err.Error()})
+		if err.Error() != said { // it may go on for days
+			said = err.Error()
+			d.log.Error("finish the waiting changes", keyError, err)
+			d.record(control.Event{Kind: "error", Message: "finish the waiting changes: " + said})
+		}
 		select {
 		case <-time.After(delay):
+		case <-d.unfinished:
 		case <-ctx.Done():
 		}
-		delay = min(2*delay, waitMost)
+		delay = min(2*delay, finishMost)
 	}
 }
 

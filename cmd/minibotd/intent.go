@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
+
+	"minibot/config"
 )
 
 // intent is what a person asked to keep down. It outlives the daemon and the machine's restarts.
@@ -37,16 +38,7 @@ func (i intent) write(path string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".intent-*")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // fails once it is renamed
-	_, err = f.Write(append(data, '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	return err
+	return config.ReplaceFile(path, append(data, '\n'))
 }
 
 func (i intent) stopped(service string) bool {

@@ -2,12 +2,14 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,7 +38,10 @@ func (d *daemon) record(e control.Event) {
 func (d *daemon) onSupervisorEvent(e supervisor.Event) {
 	d.record(control.Event{Kind: string(e.Kind), Service: e.Service, Message: eventText(e), LatencyMS: float64(e.Latency.Microseconds()) / 1000})
 	if e.Kind == supervisor.EventDegraded && e.Service != "" {
-		go d.excerpt(e.Service)
+		select {
+		case d.degraded <- e.Service:
+		default: // so many at once that their last lines are not what matters
+		}
 	}
 }
 
@@ -62,12 +67,24 @@ func eventText(e supervisor.Event) string {
 	return text
 }
 
+// excerpts keeps the last lines of each service that is given up on, until ctx ends.
+func (d *daemon) excerpts(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case service := <-d.degraded:
+			d.excerpt(ctx, service)
+		}
+	}
+}
+
 // excerpt reads the last lines of a service's log for status.
-func (d *daemon) excerpt(service string) {
-	ctx, cancel := context.WithTimeout(context.Background(), excerptTimeout)
+func (d *daemon) excerpt(ctx context.Context, service string) {
+	ctx, cancel := context.WithTimeout(ctx, excerptTimeout)
 	defer cancel()
 	var lines []string
-	err := d.serviceLog(ctx, service, stack.LogOptions{Tail: excerptLines}, func(line string) error {
+	_, err := d.serviceLog(ctx, service, stack.LogOptions{Tail: excerptLines}, "", func(line string) error {
 		lines = append(lines, line)
 		return nil
 	})
@@ -75,8 +92,8 @@ func (d *daemon) excerpt(service string) {
 		d.log.Warn("read the log of a degraded service", keyService, service, keyError, err)
 	}
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.lastLines[service] = lines
-	d.mu.Unlock()
 }
 
 // Events yields the kept events.
@@ -84,73 +101,107 @@ func (d *daemon) Events(ctx context.Context, after uint64, follow bool, yield fu
 	return d.events.Read(ctx, after, follow, yield)
 }
 
-// Logs writes the log of one service, or of all with the service's name before each line.
+// Logs writes the log of one service, or of all with the service's name before each line. With follow it goes on over
+// restarts of the containers.
 func (d *daemon) Logs(ctx context.Context, service string, follow bool, tail int, w io.Writer) error {
-	services, err := d.concerned(service)
+	services, err := d.concerned(ctx, service)
 	if err != nil {
 		return err
 	}
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
+	if !follow {
+		group.SetLimit(1) // one after the other
+	}
 	for _, name := range slices.Sorted(maps.Keys(services)) {
 		prefix := ""
 		if service == "" {
 			prefix = fmt.Sprintf("%-10s | ", name)
 		}
-		read := func() error {
-			err := d.serviceLog(ctx, name, stack.LogOptions{Tail: tail, Follow: follow}, func(line string) error {
-				mu.Lock()
-				defer mu.Unlock()
-				_, err := fmt.Fprintln(w, prefix+line)
-				return err
-			})
+		write := func(line string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			_, err := fmt.Fprintln(w, prefix+line)
+			return err
+		}
+		group.Go(func() error {
+			if follow {
+				return d.followLog(ctx, name, tail, write)
+			}
+			_, err := d.serviceLog(ctx, name, stack.LogOptions{Tail: tail}, "", write)
 			if errors.Is(err, stack.ErrNoContainer) && service == "" {
 				return nil // it has no log yet
 			}
 			return err
+		})
+	}
+	return d.outcome(group.Wait())
+}
+
+// followLog yields a service's log, run of its container after run, until ctx ends.
+func (d *daemon) followLog(ctx context.Context, service string, tail int, yield func(string) error) error {
+	last := "" // the run that was read to its end
+	for {
+		before, _ := d.supervisor.Status().Service(service)
+		run, err := d.serviceLog(ctx, service, stack.LogOptions{Tail: tail, Follow: true}, last, yield)
+		if err != nil && !errors.Is(err, stack.ErrNoContainer) || ctx.Err() != nil {
+			return err
 		}
-		if follow {
-			group.Go(read)
-		} else if err := read(); err != nil {
+		last = cmp.Or(run, last)
+		_, err = d.supervisor.Wait(ctx, func(s supervisor.Status) bool {
+			now, _ := s.Service(service)
+			return now.Container != before.Container || !now.Since.Equal(before.Since)
+		})
+		if err != nil {
 			return err
 		}
 	}
-	return group.Wait()
 }
 
-// serviceLog yields a container's log line by line, redacted.
-func (d *daemon) serviceLog(ctx context.Context, service string, options stack.LogOptions, yield func(string) error) error {
+// serviceLog yields a container's log line by line, redacted, and returns which run of the container it was. After
+// the run named last, it yields what a later one has written, and nothing of a container that was not started again.
+func (d *daemon) serviceLog(ctx context.Context, service string, options stack.LogOptions, last string, yield func(string) error) (run string, err error) {
 	engine, project, err := d.world.connect(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
 	c, err := engine.Container(ctx, project, service)
-	if err != nil {
-		return d.world.lost(engine, err)
+	if err != nil || c.Instance == last {
+		return last, d.world.lost(engine, err)
 	}
+	if last != "" {
+		options.Tail = 0
+		if strings.HasPrefix(last, c.ID) { // StartedAt would come too late: a container may write before the engine notes it
+			options.Since = c.FinishedAt
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(engine.Logs(ctx, c.ID, options, w)) }()
-	lines := bufio.NewReader(r)
-	for {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.CloseWithError(engine.Logs(ctx, c.ID, options, w))
+	}()
+	defer func() {
+		cancel()
+		_ = r.Close() // ends a write that nobody reads; never fails
+		<-ended
+	}()
+	for lines := bufio.NewReader(r); ; {
 		line, err := lines.ReadString('\n')
 		if text := trimNewline(line); text != "" || err == nil {
 			if err := yield(d.redact.text(text)); err != nil {
-				_ = r.CloseWithError(err) // ends the copying goroutine; never fails
-				return err
+				return c.Instance, err
 			}
 		}
-		if err != nil {
-			if errors.Is(err, io.EOF) || ctx.Err() != nil {
-				return nil
-			}
-			return d.world.lost(engine, err)
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF), ctx.Err() != nil:
+			return c.Instance, nil //nolint:nilerr // whoever asked has left
+		default:
+			return c.Instance, d.world.lost(engine, err)
 		}
 	}
 }
 
-func trimNewline(line string) string {
-	for len(line) > 0 && (line[len(line)-1] == '\n' || line[len(line)-1] == '\r') {
-		line = line[:len(line)-1]
-	}
-	return line
-}
+func trimNewline(line string) string { return strings.TrimRight(line, "\r\n") }

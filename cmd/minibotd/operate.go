@@ -10,6 +10,7 @@ import (
 
 	"minibot/control"
 	"minibot/hint"
+	"minibot/rotation"
 	"minibot/secrets"
 	"minibot/supervisor"
 )
@@ -19,14 +20,15 @@ func (d *daemon) Operate(ctx context.Context, op control.Operation, report func(
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	d.record(control.Event{Kind: "request", Service: op.Service, Message: string(op.Verb)})
-	if err := d.tryAgain(ctx); err != nil {
-		return err
-	}
-	services, err := d.concerned(op.Service)
+	return d.outcome(d.operate(ctx, op, d.say(report)))
+}
+
+func (d *daemon) operate(ctx context.Context, op control.Operation, say rotation.Report) error {
+	services, err := d.concerned(ctx, op.Service)
 	if err != nil {
 		return err
 	}
-	say := func(service, message string) { report(control.Progress{Service: service, Message: message}) }
+	ticket := uint64(0)
 	switch op.Verb {
 	case control.VerbReload:
 		return d.reload(ctx, services, say)
@@ -37,20 +39,21 @@ func (d *daemon) Operate(ctx context.Context, op control.Operation, report func(
 		if err := d.supervisor.Restart(ctx, op.Service); err != nil {
 			return err
 		}
+		ticket = d.supervisor.Wake()
 	case control.VerbStart, control.VerbStop:
-		if err := d.intend(ctx, op); err != nil {
+		if ticket, err = d.intend(op); err != nil {
 			return err
 		}
 	default:
 		return fmt.Errorf("%w: unknown operation %q", control.ErrUsage, op.Verb)
 	}
-	return d.settle(ctx, d.supervisor.Wake(), services, say)
+	return d.settle(ctx, ticket, services, say)
 }
 
 // reload reads the compose file and the store again.
-func (d *daemon) reload(ctx context.Context, services map[string]bool, say func(service, message string)) error {
+func (d *daemon) reload(ctx context.Context, services map[string]bool, say rotation.Report) error {
 	if err := d.rotator.BeforeDelivery(ctx); err != nil {
-		return ending(err)
+		return err
 	}
 	changed, ticket, err := d.refresh(ctx)
 	if err != nil {
@@ -60,6 +63,7 @@ func (d *daemon) reload(ctx context.Context, services map[string]bool, say func(
 	if err != nil {
 		return err
 	}
+	waiting = waiting || d.inDoubt()
 	if !changed && !waiting && d.supervisor.Status().Phase == supervisor.AllHealthy {
 		say("", "nothing changed")
 		return nil
@@ -67,12 +71,14 @@ func (d *daemon) reload(ctx context.Context, services map[string]bool, say func(
 	if err := d.settle(ctx, ticket, services, say); err != nil || !waiting {
 		return err
 	}
-	return ending(d.rotator.AfterStart(ctx, say))
+	err = d.rotator.AfterStart(ctx, say)
+	d.doubts(ctx, err)
+	return err
 }
 
 // concerned is the set of services that an order names.
-func (d *daemon) concerned(service string) (map[string]bool, error) {
-	if err := d.loaded(); err != nil {
+func (d *daemon) concerned(ctx context.Context, service string) (map[string]bool, error) {
+	if err := d.ready(ctx); err != nil {
 		return nil, err
 	}
 	d.mu.Lock()
@@ -91,39 +97,34 @@ func (d *daemon) concerned(service string) (map[string]bool, error) {
 	return map[string]bool{service: true}, nil
 }
 
-// loaded says what is in the way while there is no project yet.
-func (d *daemon) loaded() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	switch {
-	case d.project != nil:
-		return nil
-	case d.reason != nil:
-		return fmt.Errorf("the stack is not loaded yet: %w", d.reason)
+// ready returns once the stack is loaded, or what is in the way of that.
+func (d *daemon) ready(ctx context.Context) error {
+	if err := d.tryAgain(ctx); err != nil {
+		return fmt.Errorf("the stack is not loaded yet: %w", err)
 	}
-	return hint.Wrap(errors.New("the stack is not loaded yet"), "run `minibotd status` to see what the daemon waits for")
+	return nil
 }
 
-// intend keeps a person's wish on disk, then tells the supervisor.
-func (d *daemon) intend(ctx context.Context, op control.Operation) error {
+// intend keeps a person's wish on disk, then tells the supervisor. It needs neither the compose file nor the store:
+// what was read last stays in force.
+func (d *daemon) intend(op control.Operation) (ticket uint64, err error) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	next := d.intent.stop(op.Service)
 	if op.Verb == control.VerbStart {
 		next = d.intent.start(op.Service, slices.Sorted(maps.Keys(d.project.Services)))
 	}
 	if err := next.write(d.paths.Intent); err != nil {
-		d.mu.Unlock()
-		return hint.Wrap(err, "look at the disk space and the owner of %s", d.paths.StateDir)
+		return 0, hint.Wrap(err, "look at the disk space and the owner of %s", d.paths.StateDir)
 	}
 	d.intent = next
-	d.mu.Unlock()
-	_, err := d.update(ctx)
-	return err
+	return d.supervisor.Apply(wantedState(d.project, d.values, d.intent, d.creates, d.revisions)), nil
 }
 
 // settle follows the named services until each is up, down on purpose, or held back, and reports what happens to
-// them. ticket is what the supervisor must have taken in. It fails when a service, or the delivery, is degraded.
-func (d *daemon) settle(ctx context.Context, ticket uint64, services map[string]bool, say func(service, message string)) error {
+// them. ticket is what the supervisor must have taken in. It fails when a service, or what concerns the whole project, is
+// degraded.
+func (d *daemon) settle(ctx context.Context, ticket uint64, services map[string]bool, say rotation.Report) error {
 	told := map[string]string{}
 	tell := func(service, line string) {
 		if line != told[service] {
@@ -134,6 +135,9 @@ func (d *daemon) settle(ctx context.Context, ticket uint64, services map[string]
 	last, err := d.supervisor.Wait(ctx, func(status supervisor.Status) bool {
 		if status.Phase == supervisor.Unreachable {
 			tell("", "waiting for the engine: "+status.Reason)
+		}
+		if status.Failed {
+			tell("", status.Reason)
 		}
 		if status.Ticket < ticket || status.Phase == supervisor.Unreachable {
 			return false
@@ -163,7 +167,7 @@ func (d *daemon) settle(ctx context.Context, ticket uint64, services map[string]
 			faults = append(faults, hint.Wrap(fmt.Errorf("service %s is degraded: %s", s.Name, s.Reason), "run `minibotd logs %s`", s.Name))
 		}
 	}
-	if last.Phase == supervisor.Degraded && !last.Delivered {
+	if last.Phase == supervisor.Degraded && (last.Failed || !last.Delivered) {
 		faults = append(faults, hint.Wrap(errors.New(last.Reason), "%s", last.Hint))
 	}
 	return errors.Join(faults...)

@@ -41,7 +41,7 @@ func TestMeddling(t *testing.T) {
 		{"the keeper removed", [][]string{{"rm", "-f", "KEEPER"}}},
 		{"keeper and services removed", [][]string{append([]string{"rm", "-f", "KEEPER"}, all...)}},
 	} {
-		t.Run(fault.name, func(t *testing.T) {
+		t.Run(fault.name, func(*testing.T) {
 			for _, command := range fault.commands {
 				for i := range command {
 					if command[i] == "KEEPER" {
@@ -65,7 +65,7 @@ func TestMeddling(t *testing.T) {
 		in.docker("unpause", in.container("c"))
 		again()
 	})
-	t.Run("the keeper paused", func(t *testing.T) {
+	t.Run("the keeper paused", func(*testing.T) {
 		in.docker("pause", in.keeper())
 		in.must("canary-while-paused", "mb-secrets", "set", "K")
 		again()

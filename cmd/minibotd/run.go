@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"minibot/commandline"
 	"minibot/config"
 	"minibot/console"
 	"minibot/control"
@@ -23,18 +24,22 @@ import (
 	"minibot/secrets/stores"
 )
 
-func newRun(c *commands) *cobra.Command {
+func (c *commands) runCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
-		Short: "run the daemon in the foreground",
-		Long: `Run the daemon in the foreground: open the store, bring the stack up, watch and heal it.
+		Short: "Run the daemon in the foreground",
+		Long: `run is the daemon, in the foreground: it opens the store, brings the stack up, watches and heals it.
 
 SIGTERM ends the daemon and leaves the stack running. SIGHUP reads the compose file and the store again.
 Waiting for the store or the engine is a state, not an end: see minibotd status.`,
 		Example: "  minibotd run\n  MINIBOT_HOME=~/other minibotd run",
-		Args:    cobra.NoArgs,
+		Args:    commandline.Arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runDaemon(cmd.Context(), c.paths, c.io)
+			paths, err := c.paths()
+			if err != nil {
+				return err
+			}
+			return runDaemon(cmd.Context(), paths, c.io)
 		},
 	}
 }
@@ -72,6 +77,7 @@ func runDaemon(ctx context.Context, paths config.Paths, io *console.IO) (err err
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, d.close()) }()
 	listener, err := control.Listen(paths.Socket)
 	if err != nil {
 		return err

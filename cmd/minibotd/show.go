@@ -1,23 +1,35 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"minibot/commandline"
 	"minibot/console"
 	"minibot/control"
 	"minibot/supervisor"
 )
 
-func newStatus(c *commands) *cobra.Command {
+func (c *commands) statusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "status", Short: "show the stack's state; exit 1 unless healthy", Example: "  minibotd status\n  minibotd status --json", Args: usage(cobra.NoArgs),
+		Use:   "status",
+		Short: "Show the stack's state; exit 1 unless healthy",
+		Long: "status shows the overall state and why, then every service. HEALED counts since minibotd started; SINCE is\n" +
+			"when the container started, or when its state began.",
+		Example: "  minibotd status\n  minibotd status --json",
+		Args:    commandline.Arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			status, err := c.client().Status(cmd.Context())
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			status, err := client.Status(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -36,21 +48,23 @@ func newStatus(c *commands) *cobra.Command {
 	return cmd
 }
 
+// showStatus prints everything that a person wants to know first.
 func showStatus(io *console.IO, s control.Status, now time.Time) error {
-	line := fmt.Sprintf("%s for %s", paintPhase(io, s.Phase), console.Age(now.Sub(s.Since)))
+	line := paintPhase(io, s.Phase) + " since " + console.Age(now.Sub(s.Since))
+	if now.Sub(s.Since) >= time.Minute {
+		line = paintPhase(io, s.Phase) + " for " + console.Age(now.Sub(s.Since))
+	}
 	if s.Reason != "" {
 		line += ": " + console.Escape(s.Reason)
 	}
-	if _, err := fmt.Fprintln(io.Out, line); err != nil {
-		return err
-	}
 	if s.Hint != "" {
-		if _, err := fmt.Fprintln(io.Out, "  hint:", console.Escape(s.Hint)); err != nil {
-			return err
-		}
+		line += "\n  hint: " + console.Escape(s.Hint)
 	}
-	if _, err := fmt.Fprintf(io.Out, "engine %s (API %s), store %s (%s), minibotd %s, pid %d\n\n",
-		orDash(s.Engine.Version), orDash(s.Engine.API), s.Store.Kind, s.Store.State, s.Version, s.PID); err != nil {
+	engine := "engine not seen yet"
+	if s.Engine.Version != "" {
+		engine = fmt.Sprintf("engine %s (API %s)", console.Escape(s.Engine.Version), console.Escape(s.Engine.API))
+	}
+	if err := io.Print("%s\n%s, store %s (%s), minibotd %s, pid %d\n", line, engine, s.Store.Kind, s.Store.State, s.Version, s.PID); err != nil {
 		return err
 	}
 	rows := [][]string{}
@@ -59,14 +73,14 @@ func showStatus(io *console.IO, s control.Status, now time.Time) error {
 		if !v.Since.IsZero() {
 			since = console.Age(now.Sub(v.Since))
 		}
-		rows = append(rows, []string{v.Name, v.Container, v.State, orDash(v.Health), fmt.Sprint(v.Restarts), since, console.Escape(v.Reason)})
+		rows = append(rows, []string{v.Name, v.Container, v.State, cmp.Or(v.Health, "-"), strconv.Itoa(v.Restarts), since, v.Reason})
 	}
 	if err := io.Table([]string{"SERVICE", "CONTAINER", "STATE", "HEALTH", "HEALED", "SINCE", "REASON"}, rows); err != nil {
 		return err
 	}
 	for _, v := range s.Services {
 		for _, text := range v.LastLog {
-			if _, err := fmt.Fprintf(io.Out, "  %s | %s\n", v.Name, console.Escape(text)); err != nil {
+			if err := io.Print("  %s | %s", v.Name, console.Escape(text)); err != nil {
 				return err
 			}
 		}
@@ -98,18 +112,11 @@ func showUnset(io *console.IO, list []control.Secret) error {
 		default:
 			continue
 		}
-		if _, err := fmt.Fprintln(io.Out, text); err != nil {
+		if err := io.Print("%s", console.Escape(text)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }
 
 // stateDegraded is the supervisor's word for a service that keeps failing.

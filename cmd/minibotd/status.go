@@ -18,9 +18,6 @@ import (
 func (d *daemon) setPhase(phase control.Phase, reason error) {
 	d.mu.Lock()
 	changed := d.phase != phase || errorText(d.reason) != errorText(reason)
-	if d.phase != phase {
-		d.phaseAt = time.Now()
-	}
 	d.phase, d.reason = phase, reason
 	d.mu.Unlock()
 	if changed && reason != nil {
@@ -111,6 +108,10 @@ func (d *daemon) Status(ctx context.Context) (control.Status, error) {
 		}
 	}
 	d.mu.Unlock()
+	out.Reason = d.redact.text(out.Reason)
+	for i := range out.Services {
+		out.Services[i].Reason = d.redact.text(out.Services[i].Reason)
+	}
 	slices.SortFunc(out.Services, func(a, b control.Service) int { return cmp.Compare(a.Name, b.Name) })
 	d.world.mu.Lock()
 	out.Engine = control.Engine{Version: d.world.info.Version, API: d.world.info.API, Host: d.world.info.Host}
@@ -123,7 +124,9 @@ func (d *daemon) Status(ctx context.Context) (control.Status, error) {
 
 // addSecrets fills in the secrets; a store that does not answer is a state, not a failure of status.
 func (d *daemon) addSecrets(ctx context.Context, out control.Status) (control.Status, error) {
-	list, err := d.Secrets(ctx)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	list, err := d.rows(ctx)
 	if err != nil {
 		if out.Store.State == "open" {
 			out.Store.State = storeState(err)

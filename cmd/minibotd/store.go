@@ -13,27 +13,44 @@ import (
 	"minibot/secrets"
 )
 
-// lateStore is the store from the moment it is open; until then it answers with what is in the way. So the socket can
-// be there at once.
+// lateStore is the store from the moment it is open, so that the socket can be there at once. Calls wait for the first
+// attempt to open it; from then on, until one succeeds, they fail as the last one did.
 type lateStore struct {
-	tried chan struct{} // closed after the first attempt to open it
+	tried chan struct{} // closed after the first attempt
+	once  sync.Once
 
-	mu    sync.Mutex
-	store secrets.Store
-	fault error // of the last attempt
+	mu      sync.Mutex
+	store   secrets.Store
+	failure error // of the last attempt
 }
 
-// set takes the outcome of an attempt to open the store.
-func (l *lateStore) set(store secrets.Store, err error) {
+func newLateStore() *lateStore { return &lateStore{tried: make(chan struct{})} }
+
+// set takes the outcome of an attempt to open the store: it, or why not.
+func (l *lateStore) set(store secrets.Store, failure error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.store == nil && l.fault == nil {
-		close(l.tried)
-	}
-	l.store, l.fault = store, err
+	l.store, l.failure = store, failure
+	l.once.Do(func() { close(l.tried) })
 }
 
-// get waits for the first attempt.
+// close closes the store, if it is open; later calls find it locked.
+func (l *lateStore) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	store := l.store
+	l.store = nil
+	return closeStore(store)
+}
+
+// closeStore closes a store that is an io.Closer.
+func closeStore(store secrets.Store) error {
+	if closer, ok := store.(io.Closer); ok {
+		return closer.Close()
+	}
+	return nil
+}
+
 func (l *lateStore) get(ctx context.Context) (secrets.Store, error) {
 	select {
 	case <-l.tried:
@@ -42,7 +59,13 @@ func (l *lateStore) get(ctx context.Context) (secrets.Store, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.store, l.fault
+	switch {
+	case l.store == nil && l.failure != nil:
+		return nil, l.failure
+	case l.store == nil:
+		return nil, hint.Wrap(secrets.ErrLocked, "run `minibotd status` to see what the daemon waits for")
+	}
+	return l.store, nil
 }
 
 // Get passes on to the store.

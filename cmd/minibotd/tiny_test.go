@@ -68,19 +68,19 @@ func TestHealing(t *testing.T) {
 		{"removed", "c", []string{"rm", "-f", in.container("c")}},
 		{"unhealthy", "c", []string{"exec", in.container("c"), "touch", "/tmp/sick"}},
 	} {
-		t.Run(fault.name, func(t *testing.T) {
+		t.Run(fault.name, func(*testing.T) {
 			before := in.started(fault.service)
 			in.docker(fault.args...)
 			in.restarted(fault.service, before)
 		})
 	}
-	t.Run("dependents with restart follow", func(t *testing.T) {
+	t.Run("dependents with restart follow", func(*testing.T) {
 		a, b := in.started("a"), in.started("b")
 		in.docker("exec", in.container("a"), "touch", "/tmp/sick")
 		in.restarted("a", a)
 		in.restarted("b", b)
 	})
-	t.Run("the keeper dies", func(t *testing.T) {
+	t.Run("the keeper dies", func(*testing.T) {
 		keeper := strings.TrimSpace(in.docker("ps", "-q", "--filter", "label=com.docker.compose.project="+in.name, "--filter", "label=com.docker.compose.service=keeper"))
 		in.docker("kill", keeper)
 		in.poll("fed again", 20*time.Second, func() bool {

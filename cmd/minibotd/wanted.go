@@ -7,7 +7,7 @@ import (
 )
 
 // wantedState turns the project, the secrets that are set and a person's intent into the supervisor's terms.
-func wantedState(project *stack.Project, values map[secrets.Name]secrets.Value, stopped intent, create uint64) supervisor.Wanted {
+func wantedState(project *stack.Project, values map[secrets.Name]secrets.Value, stopped intent, create uint64, revisions map[string]uint64) supervisor.Wanted {
 	wanted := supervisor.Wanted{Services: map[string]supervisor.Service{}, Create: create}
 	completes := map[string]bool{}
 	for _, service := range project.Services {
@@ -21,7 +21,7 @@ func wantedState(project *stack.Project, values map[secrets.Name]secrets.Value, 
 		s := supervisor.Service{
 			Name: name, Healthcheck: service.Healthcheck, Secrets: len(service.Secrets) > 0,
 			Adopt: adoptions[service.OnChange], Completes: completes[name], Stopped: stopped.stopped(name),
-			NoHeal: service.Heal == "none",
+			NoHeal: service.Heal == "none", Revision: revisions[name],
 		}
 		for _, d := range service.DependsOn {
 			s.DependsOn = append(s.DependsOn, supervisor.Dependency{

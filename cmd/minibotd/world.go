@@ -14,8 +14,10 @@ import (
 	"minibot/supervisor"
 )
 
-// observeTimeout bounds one look at the engine; a healthy one answers in milliseconds.
-const observeTimeout = 30 * time.Second
+const (
+	observeTimeout = 30 * time.Second // one look at the engine; a healthy one answers in milliseconds
+	adoptTimeout   = time.Minute      // a service's own on_change command
+)
 
 // world is the engine and the project as the supervisor sees them: its Runtime. It resolves the engine's socket anew
 // after every loss. Safe for concurrent use.
@@ -62,10 +64,13 @@ func (w *world) connect(ctx context.Context) (*stack.Engine, *stack.Project, err
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.engine != nil { // another caller was faster
-		return w.engine, project, engine.Close()
+		if err := engine.Close(); err != nil {
+			w.log.Debug("close a second connection to the engine", keyError, err)
+		}
+		return w.engine, w.project, nil
 	}
 	w.engine, w.info = engine, engine.Info()
-	return engine, project, nil
+	return engine, w.project, nil
 }
 
 // lost forgets an engine that no longer answers, so that the next call resolves its socket anew.
@@ -248,7 +253,9 @@ func adopt(ctx context.Context, engine *stack.Engine, project *stack.Project, se
 			return err
 		}
 	} else {
-		result, err := engine.Exec(ctx, id, stack.Exec{Cmd: service.Exec})
+		limited, cancel := context.WithTimeout(ctx, adoptTimeout)
+		defer cancel()
+		result, err := engine.Exec(limited, id, stack.Exec{Cmd: service.Exec})
 		if err != nil {
 			return err
 		}

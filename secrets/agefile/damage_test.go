@@ -89,7 +89,7 @@ func TestWhatCannotBeReadIsNamedAndNotChanged(t *testing.T) {
 		{"newer version", func(t *testing.T, o *agefile.Options) {
 			write(t, o.Path, seal(t, *o, `{"format":"minibot-store","version":2,"new":{}}`))
 		}, nil, "store.age"},
-		{"directory", func(t *testing.T, o *agefile.Options) { o.Path = filepath.Dir(o.Path) }, nil, ""},
+		{"directory", func(_ *testing.T, o *agefile.Options) { o.Path = filepath.Dir(o.Path) }, nil, ""},
 		{"symbolic link", func(t *testing.T, o *agefile.Options) {
 			link := o.Path + ".link-store.age"
 			if err := os.Symlink(o.Path, link); err != nil {
@@ -97,7 +97,7 @@ func TestWhatCannotBeReadIsNamedAndNotChanged(t *testing.T) {
 			}
 			o.Path = link
 		}, nil, "link-store.age"},
-		{"key missing", func(t *testing.T, o *agefile.Options) { o.KeyFile += "x" }, secrets.ErrDenied, "age.keyx"},
+		{"key missing", func(_ *testing.T, o *agefile.Options) { o.KeyFile += "x" }, secrets.ErrDenied, "age.keyx"},
 		{"key readable for others", func(t *testing.T, o *agefile.Options) {
 			if err := os.Chmod(o.KeyFile, 0o640); err != nil {
 				t.Fatal(err)
@@ -130,7 +130,7 @@ func TestWhatCannotBeReadIsNamedAndNotChanged(t *testing.T) {
 			if hint.Of(err) == "" || !strings.Contains(err.Error(), test.names) || strings.Contains(strings.ToLower(err.Error()+hint.Of(err)), "canary") {
 				t.Errorf("error %q, hint %q", err, hint.Of(err))
 			}
-			if test.want == secrets.ErrDamaged { // an open store refuses to write, too
+			if errors.Is(test.want, secrets.ErrDamaged) { // an open store refuses to write, too
 				if err := s.Put(t.Context(), "B", secrets.Current, canary(t)); !errors.Is(err, secrets.ErrDamaged) {
 					t.Errorf("Put: got %v", err)
 				}

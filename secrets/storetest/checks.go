@@ -264,7 +264,7 @@ func checkConcurrent(t testing.TB, h Harness) {
 }
 
 // refuses checks that every operation fails with want and that nothing has changed when restore has run.
-func refuses(t testing.TB, s secrets.Store, ctx context.Context, want error, restore func()) {
+func refuses(ctx context.Context, t testing.TB, s secrets.Store, want error, restore func()) {
 	t.Helper()
 	_, err := s.Get(ctx, nameA, secrets.Current)
 	mustBe(t, "Get", err, want, nameA)
@@ -293,10 +293,10 @@ func checkContext(t testing.TB, h Harness) {
 	fill(t, h.Store)
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	refuses(t, h.Store, cancelled, context.Canceled, func() {})
+	refuses(cancelled, t, h.Store, context.Canceled, func() {})
 	expired, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 	defer cancel()
-	refuses(t, h.Store, expired, context.DeadlineExceeded, func() {})
+	refuses(expired, t, h.Store, context.DeadlineExceeded, func() {})
 }
 
 func checkLocked(t testing.TB, h Harness) {
@@ -305,7 +305,7 @@ func checkLocked(t testing.TB, h Harness) {
 	}
 	fill(t, h.Store)
 	h.Lock(true)
-	refuses(t, h.Store, t.Context(), secrets.ErrLocked, func() { h.Lock(false) })
+	refuses(t.Context(), t, h.Store, secrets.ErrLocked, func() { h.Lock(false) })
 }
 
 func checkDenied(t testing.TB, h Harness) {
@@ -314,7 +314,7 @@ func checkDenied(t testing.TB, h Harness) {
 	}
 	fill(t, h.Store)
 	h.Deny(true)
-	refuses(t, h.Store, t.Context(), secrets.ErrDenied, func() { h.Deny(false) })
+	refuses(t.Context(), t, h.Store, secrets.ErrDenied, func() { h.Deny(false) })
 }
 
 func checkReopen(t testing.TB, h Harness) {

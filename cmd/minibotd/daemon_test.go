@@ -1,0 +1,279 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"minibot/config"
+	"minibot/control"
+	"minibot/hint"
+	"minibot/rotation"
+	"minibot/secrets"
+	"minibot/supervisor"
+)
+
+func TestHowAnOperationEnds(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		code int
+		as   string
+	}{
+		{nil, 0, ""},
+		{fmt.Errorf("change A: %w: %w", rotation.ErrRolledBack, errors.New("no")), 4, control.CodeRolledBack},
+		{hint.Wrap(fmt.Errorf("%w: no", rotation.ErrUnfinished), "minibotd reload"), 5, control.CodeRecovery},
+		{errors.Join(rotation.ErrRolledBack, rotation.ErrUnfinished), 4, control.CodeRolledBack},
+		{fmt.Errorf("not settled: %w", supervisor.ErrEnded), 1, control.CodeStopping},
+		{secrets.ErrLocked, 7, control.CodeLocked},
+		{errors.New("anything"), 1, control.CodeFailed},
+	} {
+		err := ending(test.err)
+		if got := control.ExitCode(err); got != test.code {
+			t.Errorf("%v: exit code %d, want %d", test.err, got, test.code)
+		}
+		if err == nil {
+			continue
+		}
+		wire := control.AsError(err)
+		if wire.Code != test.as || wire.Message != test.err.Error() || wire.HintMsg != hint.Of(test.err) || !errors.Is(err, test.err) {
+			t.Errorf("%v: over the wire as %+v", test.err, wire)
+		}
+	}
+}
+
+func TestStoreState(t *testing.T) {
+	for want, err := range map[string]error{
+		"missing": fmt.Errorf("open: %w", secrets.ErrNoStore), "denied": secrets.ErrDenied, "locked": secrets.ErrLocked, "error": secrets.ErrDamaged,
+	} {
+		if got := storeState(err); got != want {
+			t.Errorf("%v: %q, want %q", err, got, want)
+		}
+	}
+	if got := storeState(nil); got != "locked" {
+		t.Errorf("before the first attempt: %q", got)
+	}
+}
+
+func TestEventText(t *testing.T) {
+	for want, e := range map[string]supervisor.Event{
+		"restart, attempt 2: unhealthy":           {Kind: supervisor.EventHeal, Action: supervisor.ActionRestart, Attempt: 2, Reason: "unhealthy"},
+		"start done in 1.235s":                    {Kind: supervisor.EventDone, Action: supervisor.ActionStart, Latency: 1234567 * time.Microsecond},
+		"create failed: no image (pull it)":       {Kind: supervisor.EventFailed, Action: supervisor.ActionCreate, Reason: "no image", Hint: "pull it"},
+		"recovered after 2s":                      {Kind: supervisor.EventRecovered, Latency: 2 * time.Second},
+		"exited with 1":                           {Kind: supervisor.EventExit, Reason: "exited with 1"},
+		"healthy":                                 {Kind: supervisor.EventHealthy},
+		"secret changed":                          {Kind: supervisor.EventKind("restart"), Action: supervisor.ActionRestart, Reason: "secret changed"},
+		"exited with 1; 5 failed attempts (look)": {Kind: supervisor.EventDegraded, Reason: "exited with 1; 5 failed attempts", Hint: "look"},
+	} {
+		if got := eventText(e); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// closing is a store that counts how often it was closed.
+type closing struct {
+	secrets.Store
+	closed int
+}
+
+func (c *closing) Close() error {
+	c.closed++
+	return nil
+}
+
+func TestLateStore(t *testing.T) {
+	late := newLateStore()
+	ctx := t.Context()
+	calls := map[string]func() error{
+		"get":     func() error { _, err := late.Get(ctx, "A", secrets.Current); return err },
+		"put":     func() error { return late.Put(ctx, "A", secrets.Current, secrets.Value{}) },
+		"delete":  func() error { return late.Delete(ctx, "A", secrets.Current) },
+		"list":    func() error { _, err := late.List(ctx); return err },
+		"promote": func() error { return late.Promote(ctx, "A") },
+	}
+	all := func(when string, want error) {
+		t.Helper()
+		for name, call := range calls {
+			if err := call(); !errors.Is(err, want) {
+				t.Errorf("%s: %s: got %v, want %v", when, name, err, want)
+			}
+		}
+	}
+	impatient, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := late.List(impatient); !errors.Is(err, context.Canceled) || hint.Of(err) == "" {
+		t.Error("before the first attempt:", err)
+	}
+	late.set(nil, hint.Wrap(secrets.ErrNoStore, "mb-secrets init"))
+	all("without a store", secrets.ErrNoStore)
+	store := &closing{Store: secrets.NewMemory()}
+	late.set(store, nil)
+	if _, err := late.List(ctx); err != nil {
+		t.Error("once it is open:", err)
+	}
+	if err := errors.Join(late.close(), late.close()); err != nil || store.closed != 1 {
+		t.Errorf("closed %d times: %v", store.closed, err)
+	}
+	all("once it is closed", secrets.ErrLocked)
+}
+
+func TestRedaction(t *testing.T) {
+	var r redaction
+	var out bytes.Buffer
+	w := r.writer(&out)
+	secret, err := secrets.NewValue([]byte("canary-REDACTION"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.text("nothing known"); got != "nothing known" {
+		t.Errorf("got %q", got)
+	}
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() { r.learn([]secrets.Value{secret}) })
+		group.Go(func() { _ = r.text("canary-REDACTION") })
+	}
+	group.Wait()
+	line := []byte("password=canary-REDACTION\n")
+	if n, err := w.Write(line); n != len(line) || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if got := r.text("Y2FuYXJ5LVJFREFDVElPTg==") + out.String(); strings.Contains(got, "canary") || strings.Contains(got, "Y2Fu") || len(r.known) != 1 {
+		t.Errorf("got %q with %d values known", got, len(r.known))
+	}
+	if string(line) != "password=canary-REDACTION\n" {
+		t.Error("the writer changed what it was given")
+	}
+}
+
+func TestNothingThatIsSecretGoesOverTheSocket(t *testing.T) {
+	d := testDaemon(t, nil)
+	secret, err := secrets.NewValue([]byte("canary-OUTCOME"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.redact.learn([]secrets.Value{secret})
+	err = d.outcome(hint.Wrap(fmt.Errorf("the engine says canary-OUTCOME: %w", rotation.ErrRolledBack), "look"))
+	if control.ExitCode(err) != 4 || hint.Of(err) != "look" || err.Error() != "the engine says [redacted]: the change was rolled back" {
+		t.Errorf("got %v, %d, %s", err, control.ExitCode(err), hint.Of(err))
+	}
+	d.setPhase(control.PhaseDegraded, errors.New("canary-OUTCOME"))
+	status, err := d.Status(t.Context())
+	if err != nil || status.Reason != "[redacted]" {
+		t.Errorf("status says %q, %v", status.Reason, err)
+	}
+	d.say(func(p control.Progress) {
+		if p.Service != "a" || p.Message != "so [redacted]" {
+			t.Errorf("progress %+v", p)
+		}
+	})("a", "so canary-OUTCOME")
+	if err := d.events.Read(t.Context(), 0, false, func(e control.Event) error {
+		if strings.Contains(e.Message, "canary") {
+			t.Errorf("event %+v", e)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+// testDaemon is one without an engine, a compose file and, until opens says otherwise, a store.
+func testDaemon(t *testing.T, opens func(context.Context) (secrets.Store, error)) *daemon {
+	t.Helper()
+	paths, err := config.NewPaths(t.TempDir())
+	if err == nil {
+		err = config.EnsureHome(paths)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := control.OpenEventLog(paths.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := events.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	d, err := newDaemon(config.Default(), paths, slog.New(slog.DiscardHandler), events, &redaction{}, opens)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestRequestsEndTheWaitForTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		attempts, opened := 0, &closing{Store: secrets.NewMemory()}
+		d := testDaemon(t, func(context.Context) (secrets.Store, error) {
+			if attempts++; attempts < 5 {
+				return nil, hint.Wrap(secrets.ErrNoStore, "mb-secrets init")
+			}
+			return opened, nil
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		hangup := make(chan struct{}, 1)
+		go func() { ended <- d.Serve(ctx, hangup) }()
+		synctest.Wait() // the first attempt has failed
+		begin := time.Now()
+		hangup <- struct{}{} // 2
+		synctest.Wait()
+		if _, err := d.Secrets(ctx); !errors.Is(err, secrets.ErrNoStore) { // 3
+			t.Error("list:", err)
+		}
+		err := d.Operate(ctx, control.Operation{Verb: control.VerbReload}, func(control.Progress) {}) // 4
+		if !errors.Is(err, secrets.ErrNoStore) || hint.Of(err) != "mb-secrets init" {
+			t.Error("reload:", err)
+		}
+		if status, err := d.Status(ctx); err != nil || status.Phase != control.PhaseWaitingForStore || status.Store.State != "missing" || status.Hint != "mb-secrets init" {
+			t.Errorf("%+v, %v", status, err)
+		}
+		err = d.Change(ctx, []control.Change{{Name: "A", Value: []byte("canary-A")}}, func(control.Progress) {}) // 5, and the compose file
+		if err == nil || !strings.Contains(err.Error(), "compose.yaml") || hint.Of(err) == "" {
+			t.Error("change:", err)
+		}
+		if list, err := opened.List(ctx); err != nil || len(list) > 0 {
+			t.Errorf("what is not known to be declared was stored: %v, %v", list, err)
+		}
+		if status, err := d.Status(ctx); err != nil || status.Phase != control.PhaseDegraded || status.Store.State != "open" {
+			t.Errorf("%+v, %v", status, err)
+		}
+		if attempts != 5 || time.Since(begin) > 0 {
+			t.Errorf("%d attempts in %v", attempts, time.Since(begin))
+		}
+		cancel()
+		if err := errors.Join(<-ended, d.close()); err != nil || opened.closed != 1 {
+			t.Errorf("ended with %v; the store was closed %d times", err, opened.closed)
+		}
+	})
+}
+
+func TestTheWaitForTheStoreGrows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Duration
+		begin := time.Now()
+		ctx, cancel := context.WithCancel(t.Context())
+		d := testDaemon(t, func(context.Context) (secrets.Store, error) {
+			if at = append(at, time.Since(begin)); len(at) == 7 {
+				cancel()
+			}
+			return nil, secrets.ErrLocked
+		})
+		if err := d.Serve(ctx, nil); err != nil {
+			t.Error(err)
+		}
+		if want := "[0s 1s 3s 7s 15s 25s 35s]"; fmt.Sprint(at) != want {
+			t.Errorf("attempts at %v, want %s", at, want)
+		}
+	})
+}

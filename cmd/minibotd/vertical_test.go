@@ -1,0 +1,362 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"minibot/deploy"
+)
+
+// canaries are the values of the shipped stack's five secrets, and those that three of them change to.
+var canaries = map[string]string{
+	"POSTGRES_PASSWORD": "canary-postgres-one-51f0", "REDIS_PASSWORD": "canary-redis-one-51f0",
+	"ANTHROPIC_API_KEY": "canary-anthropic-51f0", "TELEGRAM_BOT_TOKEN": "canary-telegram-51f0",
+	"OPENCLAW_GATEWAY_TOKEN": "canary-gateway-one-51f0",
+}
+
+var changed = []struct{ name, value string }{
+	{"POSTGRES_PASSWORD", "canary-postgres-two-51f0"},
+	{"REDIS_PASSWORD", "canary-redis-two-51f0"},
+	{"OPENCLAW_GATEWAY_TOKEN", "canary-gateway-two-51f0"},
+}
+
+// canary matches every value above, however the rest of it is.
+var canary = regexp.MustCompile(`canary-(postgres|redis|anthropic|telegram|gateway)`)
+
+// shipped is an installation of the shipped compose file with canaries as secrets.
+func shipped(t *testing.T, engine string) (in *installation, gateway string) {
+	t.Helper()
+	gateway = freePort(t)
+	in = install(t, engine, string(deploy.ComposeFile), map[string]string{
+		"MINIBOT_POSTGRES_PORT": freePort(t), "MINIBOT_REDIS_PORT": freePort(t), "MINIBOT_OPENCLAW_PORT": gateway, "MINIBOT_TELEGRAM": "false",
+	})
+	var lines strings.Builder
+	for name, value := range canaries {
+		fmt.Fprintf(&lines, "%s=%s\n", name, value)
+	}
+	in.must(lines.String(), "mb-secrets", "init")
+	return in, gateway
+}
+
+// TestVertical runs the whole of it once on the real parts: up, heal, change, stop, and nothing left in the clear.
+func TestVertical(t *testing.T) {
+	in, gateway := shipped(t, "")
+	stop := watchProcesses(t)
+	in.start()
+	in.healthy(2 * time.Minute)
+	in.vertical(gateway)
+	stop()
+	in.searchEverything()
+	t.Run("the docs' commands", func(t *testing.T) { in.docsCommands(t) })
+	in.must("", "minibotd", "stop")
+	for _, name := range in.secretVolumes() {
+		if files := in.filesOf(name); files != "" {
+			t.Errorf("volume %s still holds %s", name, files)
+		}
+	}
+}
+
+// vertical kills a database, changes three secrets and proves each with the real client.
+func (in *installation) vertical(gateway string) {
+	in.t.Helper()
+	before := in.started("postgres")
+	in.docker("kill", in.container("postgres"))
+	in.restarted("postgres", before)
+	logins := map[string]func(string) bool{
+		"POSTGRES_PASSWORD": in.postgresTakes, "REDIS_PASSWORD": in.redisTakes,
+		"OPENCLAW_GATEWAY_TOKEN": func(token string) bool { return in.gatewayTakes(gateway, token) },
+	}
+	for _, c := range changed {
+		login := logins[c.name]
+		if !login(canaries[c.name]) {
+			in.t.Errorf("%s: the first value is refused", c.name)
+		}
+		in.must(c.value, "mb-secrets", "set", c.name)
+		if !login(c.value) {
+			in.t.Errorf("%s: the new value is refused", c.name)
+		}
+		if login(canaries[c.name]) {
+			in.t.Errorf("%s: the old value is still taken", c.name)
+		}
+		if login("canary-random") {
+			in.t.Errorf("%s: any value is taken", c.name)
+		}
+	}
+	in.healthy(time.Second)
+}
+
+// postgresTakes logs in over the container's own network address, which Postgres does not trust.
+func (in *installation) postgresTakes(password string) bool {
+	cmd := in.dockerCommand(password+"\n", "exec", "-i", in.container("postgres"), "sh", "-c",
+		`psql -W -X -q -h "$(hostname -i | cut -d' ' -f1)" -U minibot -d minibot -c "select 1"`)
+	out, err := cmd.CombinedOutput()
+	if err != nil && !strings.Contains(string(out), "password authentication failed") {
+		in.t.Errorf("psql: %v: %s", err, canary.ReplaceAll(out, nil))
+	}
+	return err == nil
+}
+
+func (in *installation) redisTakes(password string) bool {
+	cmd := in.dockerCommand("AUTH "+password+"\nPING\n", "exec", "-i", in.container("redis"), "redis-cli")
+	out, err := cmd.Output()
+	return err == nil && strings.Contains(string(out), "PONG")
+}
+
+// gatewayTakes asks OpenClaw through its published port. It answers 200, 401, or a 5xx while its parts still start.
+func (in *installation) gatewayTakes(port, token string) bool {
+	in.t.Helper()
+	var status int
+	in.poll("an answer of the gateway", 30*time.Second, func() bool {
+		r, err := http.NewRequestWithContext(in.t.Context(), http.MethodPost, "http://127.0.0.1:"+port+"/tools/invoke",
+			strings.NewReader(`{"tool":"sessions_list","args":{}}`))
+		if err != nil {
+			in.t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("Content-Type", "application/json")
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			in.t.Fatal(err)
+		}
+		_ = answer.Body.Close() // not read
+		status = answer.StatusCode
+		return status < 500
+	}, func() string { return fmt.Sprint("HTTP status ", status) })
+	if status != http.StatusOK && status != http.StatusUnauthorized {
+		in.t.Errorf("the gateway answers %d", status)
+	}
+	return status == http.StatusOK
+}
+
+// watchProcesses looks at the command line and environment of every process, again and again, until stop is called.
+func watchProcesses(t *testing.T) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var done sync.WaitGroup
+	looks := 0
+	done.Go(func() {
+		for ; ctx.Err() == nil; looks++ {
+			files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+			if err != nil || len(files) == 0 {
+				t.Errorf("no processes to look at: %v", err)
+				return
+			}
+			for _, file := range files {
+				for _, name := range []string{file, filepath.Join(filepath.Dir(file), "environ")} {
+					if data, err := os.ReadFile(name); err == nil && canary.Match(data) { // most errors: the process has ended
+						t.Errorf("%s (%s) holds a secret", name, bytes.ReplaceAll(firstOf(os.ReadFile(file)), []byte{0}, []byte(" ")))
+						return
+					}
+				}
+			}
+		}
+	})
+	return func() {
+		cancel()
+		done.Wait()
+		if looks < 10 {
+			t.Errorf("only %d looks at the processes", looks)
+		}
+	}
+}
+
+func firstOf(data []byte, _ error) []byte { return data }
+
+// searchEverything looks for the values in all that the run left behind on disk and in the engine's answers.
+func (in *installation) searchEverything() {
+	in.t.Helper()
+	search := func(what, text string) {
+		if text == "" {
+			in.t.Errorf("%s is empty: nothing was searched", what)
+		}
+		if at := canary.FindString(text); at != "" {
+			in.t.Errorf("%s holds %s…", what, at)
+		}
+	}
+	for _, name := range []string{"postgres", "redis", "openclaw"} {
+		c := in.container(name)
+		search("docker inspect "+c, in.docker("inspect", c))
+		search("docker logs "+c, in.docker("logs", c))
+		in.searchTree(strings.TrimSpace(in.docker("inspect", "-f", "{{.GraphDriver.Data.UpperDir}}", c)), 0)
+	}
+	for _, name := range strings.Fields(in.docker("volume", "ls", "-q", "--filter", "label=com.docker.compose.project="+in.name)) {
+		search("docker volume inspect "+name, in.docker("volume", "inspect", name))
+		if !strings.Contains(name, "_secrets") {
+			in.searchTree(strings.TrimSpace(in.docker("volume", "inspect", "-f", "{{.Mountpoint}}", name)), 1)
+		}
+	}
+	search("the daemon's log", in.log.String())
+	search("minibotd events", in.must("", "minibotd", "events"))
+	search("minibotd status", in.must("", "minibotd", "status", "--json"))
+	search("minibotd logs", in.must("", "minibotd", "logs", "--tail", "1000"))
+	search("mb-secrets list", in.must("", "mb-secrets", "list", "--json"))
+	in.searchTree(in.home, 5)
+	for _, value := range canaries {
+		if !canary.MatchString(value) {
+			in.t.Errorf("the search would not find %s", value)
+		}
+	}
+}
+
+// searchTree reads every file below a folder of the disk, which must hold so many at least.
+func (in *installation) searchTree(root string, least int) {
+	in.t.Helper()
+	files := 0
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		files++
+		data, err := os.ReadFile(path)
+		if canary.Match(data) {
+			in.t.Errorf("%s holds %s…", path, canary.Find(data))
+		}
+		return err
+	})
+	if err != nil || files < least {
+		in.t.Errorf("search below %s: %d files, %v", root, files, err)
+	}
+}
+
+// secretVolumes are the memory-backed volumes of the project.
+func (in *installation) secretVolumes() []string {
+	in.t.Helper()
+	var names []string
+	for _, name := range strings.Fields(in.docker("volume", "ls", "-q", "--filter", "label=com.docker.compose.project="+in.name)) {
+		if strings.Contains(name, "_secrets") {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// filesOf lists what a volume holds, as a container would see it.
+func (in *installation) filesOf(volume string) string {
+	in.t.Helper()
+	return strings.TrimSpace(in.docker("run", "--rm", "--network=none", "--entrypoint=find", "-v", volume+":/v:ro", image("MINIBOT_REDIS_IMAGE"), "/v", "-type", "f"))
+}
+
+// docsCommands runs what docs/secrets.md shows for a running stack.
+func (in *installation) docsCommands(t *testing.T) {
+	file, err := os.Open("../../docs/secrets.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	inside, ran := false, 0
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		line := lines.Text()
+		if strings.HasPrefix(line, "```") {
+			inside = line == "```console stack"
+		}
+		if !inside || !strings.HasPrefix(line, "$ ") {
+			continue
+		}
+		ran++
+		cmd := exec.CommandContext(t.Context(), "sh", "-ec", line[2:])
+		cmd.Env = append(in.environ(), "PATH="+programs+":"+os.Getenv("PATH"))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", line, err, out)
+		}
+	}
+	if ran == 0 {
+		t.Error("docs/secrets.md shows no command for a running stack")
+	}
+}
+
+// TestMacShapedEngine runs the vertical where a Mac would: in an engine whose containers cannot be reached, whose bind
+// mounts see another file system, and of which only the socket and the published ports come through.
+func TestMacShapedEngine(t *testing.T) {
+	dir := filepath.Join(cacheDir(t), "private-trixie")
+	engine := script(t, "engine", "--private", dir, "--release", "trixie")
+	t.Cleanup(func() { script(t, "engine", "--private", dir, "--stop") })
+	script(t, "images", "--load", engine)
+	in, gateway := shipped(t, engine)
+	namespace, err := os.Open(filepath.Join(dir, "run", "netns"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = namespace.Close() }) // read only
+	forward(t, namespace, gateway)
+	in.start()
+	in.healthy(3 * time.Minute)
+	address := strings.TrimSpace(in.docker("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", in.container("postgres")))
+	if conn, err := net.DialTimeout("tcp", net.JoinHostPort(address, "5432"), 2*time.Second); err == nil {
+		_ = conn.Close()
+		t.Errorf("%s can be reached: this engine is not like a Mac's", address)
+	}
+	if out := in.docker("run", "--rm", "--network=none", "--entrypoint=find", "-v", in.home+":/h", image("MINIBOT_REDIS_IMAGE"), "/h", "-type", "f"); out != "" {
+		t.Errorf("a bind mount sees this machine's files: %s", out)
+	}
+	in.vertical(gateway)
+}
+
+func cacheDir(t *testing.T) string {
+	t.Helper()
+	if dir := os.Getenv("MINIBOT_CACHE"); dir != "" {
+		return dir
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "minibot")
+}
+
+// script runs one of the project's scripts and returns what it prints.
+func script(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("../../scripts/"+name, args...)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("scripts/%s %s: %v: %s", name, strings.Join(args, " "), err, errs.String())
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// forward passes connections to a loopback port on to the same port in another network namespace.
+func forward(t *testing.T, namespace *os.File, port string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() }) // ends the loop
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				inner, err := dialIn(namespace, "127.0.0.1:"+port)
+				if err != nil {
+					return // the client sees a closed connection
+				}
+				defer inner.Close()
+				var both errgroup.Group
+				both.Go(func() error { _, err := io.Copy(inner, conn); _ = inner.(*net.TCPConn).CloseWrite(); return err })
+				both.Go(func() error { _, err := io.Copy(conn, inner); _ = conn.(*net.TCPConn).CloseWrite(); return err })
+				_ = both.Wait() // a broken connection is the client's to notice
+			}()
+		}
+	}()
+}

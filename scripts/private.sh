@@ -1,0 +1,117 @@
+# shellcheck shell=bash
+# The second engine. Sourced by scripts/engine.
+#
+# It never runs in the host's network namespace: there it would take the first engine's bridge away.
+
+private() { # DIR [--release NAME] [--fresh] [--stop|--kill]
+  local release='' fresh='' act=start
+  dir=${1:?--private needs a folder}
+  shift
+  while [ $# != 0 ]; do
+    case $1 in
+      --release) release=${2:?--release needs a name}; shift ;;
+      --fresh) fresh=1 ;;
+      --stop) act=stop ;;
+      --kill) act=kill ;;
+      *) die "unknown option $1" ;;
+    esac
+    shift
+  done
+  [ "$(id -u)" = 0 ] && [ "$(uname)" = Linux ] || die 'a private engine needs Linux and root'
+  mkdir -p "$dir"
+  dir=$(cd "$dir" && pwd -P)
+  run=$dir/run endpoint=unix://$dir/run/docker.sock
+  [ ${#endpoint} -lt 104 ] || die "the path of $dir is too long for a socket"
+  exec 8>"$dir/lock"
+  flock 8
+  case $act in
+    kill)
+      private_pid >/dev/null || die "no engine runs in $dir"
+      kill -KILL "$(private_pid)"
+      while private_pid >/dev/null; do sleep 0.05; done
+      ;;
+    stop) private_stop ;;
+    start) private_start "$release" "$fresh" ;;
+  esac
+}
+
+# private_pid: the dockerd that was started here, if that process still is it.
+private_pid() {
+  local pid start
+  { read -r pid start <"$run/started"; } 2>/dev/null || return 1
+  # a killed process stays as a zombie until it is reaped
+  [ "$(awk '$3 != "Z" {print $22}' "/proc/$pid/stat" 2>/dev/null)" = "$start" ] || return 1
+  echo "$pid"
+}
+
+private_start() { # RELEASE FRESH
+  local release=$1 fresh=$2 pid
+  if private_pid >/dev/null; then
+    if answers "$endpoint"; then echo "$endpoint"; return; fi
+    await "$(private_pid)" "$endpoint" "$dir/dockerd.log"; echo "$endpoint"; return
+  fi
+  private_stop
+  [ -z "$fresh" ] || rm -rf "$dir/state"
+  need iproute2 iptables
+  if [ -n "$release" ]; then private_root "$release"; else command -v dockerd >/dev/null || need docker.io; fi
+  install_client
+  mkdir -p "$run" "$dir/state"
+  private_netns
+  # the namespaces last as long as their processes; the mounts below are seen by nobody else
+  setsid nsenter --net="$run/netns" unshare -m --propagation private bash "$here/private-enter.sh" "$dir" "${release:+$dir/root}" \
+    </dev/null >>"$dir/dockerd.log" 2>&1 8>&- 9>&- &
+  pid=$!
+  echo "$pid $(awk '{print $22}' "/proc/$pid/stat")" >"$run/started"
+  await "$pid" "$endpoint" "$dir/dockerd.log"
+  echo "$endpoint"
+}
+
+private_root() { # RELEASE
+  [ -e "$dir/root/.complete-$1" ] && return 0
+  need debootstrap debian-archive-keyring
+  say "unpacking Debian $1 into $dir/root"
+  rm -rf "$dir/root"
+  local p=docker.io,iptables,ca-certificates
+  debootstrap --variant=minbase --keyring="$keyring" --include="$p" "$1" "$dir/root" "$(mirror)" >"$dir/debootstrap.log" 2>&1 ||
+    { tail -n 5 "$dir/debootstrap.log" >&2; die "debootstrap failed; its log is $dir/debootstrap.log"; }
+  rm -rf "$dir/root/var/cache/apt/archives/"*.deb
+  : >"$dir/root/.complete-$1"
+}
+
+# private_netns: a network namespace with a name in the file system, as ip-netns makes them, but in $run.
+private_netns() {
+  : >"$run/netns"
+  unshare --net="$run/netns" ip link set lo up
+}
+
+# private_stop: ends what was started in $dir and takes its mounts away. Nothing to do is fine.
+private_stop() {
+  local pid p end
+  if pid=$(private_pid); then
+    kill -TERM "$pid"
+    end=$((SECONDS + 30))
+    while private_pid >/dev/null && [ "$SECONDS" -lt "$end" ]; do sleep 0.1; done
+    if private_pid >/dev/null; then kill -KILL "$pid"; fi
+  fi
+  # what is left in its network namespace or its mount tree after a kill: containerd, shims, containers
+  local round
+  for round in TERM KILL KILL KILL; do
+    p=$(private_left)
+    [ -z "$p" ] && break
+    # shellcheck disable=SC2086
+    kill -s "$round" $p 2>/dev/null || true
+    end=$((SECONDS + 3))
+    while [ -n "$(private_left)" ] && [ "$SECONDS" -lt "$end" ]; do sleep 0.1; done
+  done
+  if mountpoint -q "$run/netns" 2>/dev/null; then umount "$run/netns"; fi
+  rm -rf "$run"
+}
+
+# private_left: the processes of this engine: those in its mount namespace, and those of its containers, whose root lies in its state.
+private_left() {
+  local ns p
+  ns=$(cat "$run/mntns" 2>/dev/null) || return 0
+  for p in /proc/[0-9]*; do
+    if [ "$(readlink "$p/ns/mnt" 2>/dev/null)" = "$ns" ] || grep -qsF "upperdir=$dir/state/" "$p/mountinfo"; then echo "${p#/proc/}"; fi
+  done
+}
