@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,8 +12,6 @@ import (
 	"time"
 
 	"minibot/control"
-	"minibot/secrets"
-	"minibot/secrets/stores"
 )
 
 // oneCompose is a single service that takes new values as they come, so that a change costs a delivery and no more.
@@ -198,46 +195,6 @@ func TestImageMissing(t *testing.T) {
 	in.tryDocker("rm", "-f", in.container("a"))
 }
 
-// The engine goes when a new value is stored and not yet delivered: nothing is lost, and the command waits.
-func TestEngineGoesDuringAChange(t *testing.T) {
-	t.Parallel()
-	proxy := newEngineProxy(t)
-	in := tiny(t, proxy.host())
-	in.start()
-	in.healthy(60 * time.Second)
-	gone := make(chan struct{})
-	proxy.intercept(func(r *http.Request) {
-		if r.Method == http.MethodPut { // the copy into the keeper
-			proxy.intercept(nil)
-			go func() { proxy.close(); close(gone) }()
-			<-r.Context().Done()
-		}
-	})
-	setting := make(chan result, 1)
-	go func() { setting <- in.run("canary-in-flight", "mb-secrets", "set", "K") }()
-	select {
-	case <-gone:
-	case r := <-setting:
-		t.Fatalf("set ended before the delivery: %+v", r)
-	}
-	in.until("waiting for the engine", 20*time.Second, func(s control.Status) bool { return s.Phase == control.PhaseWaitingForEngine && s.Hint != "" })
-	if r := in.run("", "minibotd", "status"); r.code != 1 || !strings.Contains(r.stdout, "waiting-for-engine") {
-		t.Errorf("status: exit %d, %s", r.code, r.stdout)
-	}
-	if got := in.must("", "mb-secrets", "get", "K"); got != "canary-in-flight" {
-		t.Errorf("the store has %q", got)
-	}
-	proxy.open()
-	if r := <-setting; r.code != 0 || !strings.Contains(r.stderr, "waiting for the engine") {
-		t.Errorf("set: exit %d, %s%s", r.code, r.stdout, r.stderr)
-	}
-	for _, name := range []string{"a", "b", "c"} {
-		if got := in.has(name); got != "canary-in-flight" {
-			t.Errorf("%s has %q", name, got)
-		}
-	}
-}
-
 func TestStoreSpoilt(t *testing.T) {
 	t.Parallel()
 	in := one(t, "")
@@ -388,52 +345,5 @@ func TestValuesArriveByteForByte(t *testing.T) {
 	in.fails(2, "", "mb-secrets", []string{"set", "K"}, "empty")
 	if got := in.has("a"); got != last {
 		t.Error("a refused value changed something")
-	}
-}
-
-// pgCompose is Postgres alone, its password kept in the database.
-const pgCompose = `name: ${MINIBOT_NAME}
-services:
-  pg:
-    image: ${MINIBOT_POSTGRES_IMAGE}
-    container_name: "${MINIBOT_NAME}-pg"
-    environment: { POSTGRES_USER: minibot, POSTGRES_DB: minibot, POSTGRES_PASSWORD_FILE: /run/secrets/P }
-    secrets: [P]
-    stop_signal: SIGINT
-    healthcheck: { test: [CMD, pg_isready, -q, -h, 127.0.0.1, -U, minibot, -d, minibot], interval: 300ms, timeout: 5s, retries: 3, start_period: 60s }
-    x-minibot: { on_change: none }
-secrets:
-  P: { environment: P, x-minibot: { generate: { length: 32 }, rotate: { driver: postgres, service: pg, user: minibot } } }
-`
-
-// A password that waits in pending, as a change that was cut short leaves it, is carried out by a reload.
-func TestReloadFinishesAChange(t *testing.T) {
-	t.Parallel()
-	in := install(t, "", pgCompose, nil)
-	in.must("P=canary-first-password\n", "mb-secrets", "init")
-	in.start()
-	in.healthy(60 * time.Second)
-	store, err := stores.Open(t.Context(), stores.Options{Kind: "age", Home: in.home})
-	if err != nil {
-		t.Fatal(err)
-	}
-	value, err := secrets.NewValue([]byte("canary-pending-password"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := store.Put(t.Context(), "P", secrets.Pending, value); err != nil {
-		t.Fatal(err)
-	}
-	in.must("", "minibotd", "reload")
-	in.fails(1, "canary-line\nline", "mb-secrets", []string{"set", "P"}, "line break", "mb-secrets generate P")
-	if got := in.must("", "mb-secrets", "get", "P"); got != "canary-pending-password" {
-		t.Errorf("the store has %q", got)
-	}
-	for password, want := range map[string]bool{"canary-pending-password": true, "canary-first-password": false} {
-		query := in.dockerCommand(password, "exec", "-i", in.container("pg"), "sh", "-c",
-			`PGPASSWORD=$(cat) psql -h "$(hostname -i)" -U minibot -d minibot -c 'select 1'`)
-		if out, err := query.CombinedOutput(); (err == nil) != want {
-			t.Errorf("%s: let in: %v, want %v; %s", password, err == nil, want, out)
-		}
 	}
 }

@@ -2,11 +2,7 @@ package main
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,150 +11,9 @@ import (
 	"minibot/control"
 )
 
-// takenCompose is tinyCompose whose services keep what they have read at their start.
-var takenCompose = strings.Replace(tinyCompose, "echo started;", "cat /run/secrets/K > /tmp/taken; echo started;", 1)
-
-// taking is an installation of takenCompose with its secret set.
-func taking(t *testing.T, engine string) *installation {
-	t.Helper()
-	in := install(t, engine, takenCompose, nil)
-	in.must("K="+tinyCanary+"\n", "mb-secrets", "init")
-	return in
-}
-
-// agree checks that the store and every service have the same value, delivered and read, and returns it.
-func (in *installation) agree() string {
-	in.t.Helper()
-	value := in.must("", "mb-secrets", "get", "K")
-	for _, name := range []string{"a", "b", "c"} {
-		if got := in.docker("exec", in.container(name), "sh", "-c", "cat /run/secrets/K; echo; cat /tmp/taken"); got != value+"\n"+value {
-			in.t.Errorf("%s has and has read %q, the store has %q", name, got, value)
-		}
-	}
-	return value
-}
-
-// background runs a command that a test goes on beside.
-func (in *installation) background(stdin, program string, args ...string) <-chan result {
-	ended := make(chan result, 1)
-	go func() { ended <- in.run(stdin, program, args...) }()
-	return ended
-}
-
 // keeper is the id of the running keeper's container, or "".
 func (in *installation) keeper() string {
 	return strings.TrimSpace(in.tryDocker("ps", "-q", "--filter", "label=com.docker.compose.project="+in.name, "--filter", "label=com.docker.compose.service=keeper"))
-}
-
-func TestKilledAtAnyMomentOfAChange(t *testing.T) {
-	t.Parallel()
-	in := taking(t, "")
-	in.start()
-	in.healthy(60 * time.Second)
-	for round := range 4 {
-		value := fmt.Sprintf("canary-of-round-%d", round)
-		setting := in.background(value, "mb-secrets", "set", "K")
-		moment := time.NewTimer(time.Duration(rand.IntN(1500)) * time.Millisecond)
-		select {
-		case r := <-setting:
-			setting = nil
-			if r.code != 0 {
-				t.Fatalf("set: exit %d, %s", r.code, r.stderr)
-			}
-		case <-moment.C:
-		}
-		in.kill()
-		if setting != nil {
-			<-setting // fails, finishes, or stores without a daemon
-		}
-		in.start()
-		in.healthy(60 * time.Second)
-		if got := in.agree(); got != value && round > 0 && got != fmt.Sprintf("canary-of-round-%d", round-1) {
-			t.Errorf("round %d ends with %q", round, got)
-		}
-	}
-}
-
-func TestTwoSetsAtOnce(t *testing.T) {
-	t.Parallel()
-	in := taking(t, "")
-	in.start()
-	in.healthy(60 * time.Second)
-	first, second := in.background("canary-first", "mb-secrets", "set", "K"), in.background("canary-second", "mb-secrets", "set", "K")
-	for _, r := range []result{<-first, <-second} {
-		if r.code != 0 {
-			t.Errorf("set: exit %d, %s", r.code, r.stderr)
-		}
-	}
-	if got := in.agree(); got != "canary-first" && got != "canary-second" {
-		t.Errorf("the value is %q", got)
-	}
-}
-
-func TestInterruptedSetGoesOn(t *testing.T) {
-	t.Parallel()
-	proxy := newEngineProxy(t)
-	in := taking(t, proxy.host())
-	in.start()
-	in.healthy(60 * time.Second)
-	reached, release := make(chan struct{}, 64), make(chan struct{})
-	proxy.intercept(func(r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, "/restart") {
-			reached <- struct{}{}
-			<-release
-		}
-	})
-	cmd := exec.Command(filepath.Join(programs, "mb-secrets"), "set", "K")
-	cmd.Env, cmd.Stdin = in.environ(), strings.NewReader("canary-interrupted")
-	log := &logBuffer{}
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	<-reached
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait() // the code says it
-	if cmd.ProcessState.ExitCode() != 130 || !strings.Contains(log.String(), "interrupted: minibotd goes on with the change") || !strings.Contains(log.String(), "minibotd status") {
-		t.Errorf("exit %d, %s", cmd.ProcessState.ExitCode(), log)
-	}
-	close(release)
-	in.healthy(60 * time.Second)
-	if got := in.agree(); got != "canary-interrupted" {
-		t.Errorf("the value is %q", got)
-	}
-}
-
-// A daemon that is told to end in the midst of a change says so, and the next one finishes it.
-func TestEndedDuringAChange(t *testing.T) {
-	t.Parallel()
-	proxy := newEngineProxy(t)
-	in := taking(t, proxy.host())
-	in.start()
-	in.healthy(60 * time.Second)
-	reached, release := make(chan struct{}, 64), make(chan struct{})
-	proxy.intercept(func(r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, "/restart") {
-			reached <- struct{}{}
-			<-release
-		}
-	})
-	setting := in.background("canary-ended", "mb-secrets", "set", "K")
-	<-reached
-	if took := in.term(); took > 3*time.Second {
-		t.Errorf("minibotd took %v to end", took)
-	}
-	if r := <-setting; r.code != 5 || !strings.Contains(r.stderr, "not finished") || !strings.Contains(r.stderr, "hint: ") {
-		t.Errorf("set: exit %d, %s", r.code, r.stderr)
-	}
-	close(release)
-	proxy.intercept(nil)
-	in.start()
-	in.healthy(60 * time.Second)
-	if got := in.agree(); got != "canary-ended" {
-		t.Errorf("the value is %q", got)
-	}
 }
 
 func TestMeddling(t *testing.T) {
