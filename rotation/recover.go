@@ -9,14 +9,23 @@ import (
 	"minibot/secrets"
 )
 
+// Check reports whether the database that holds req, if one does, can take value; the error wraps [database.ErrUnfit]
+// and has a hint. It asks nobody.
+func Check(req secrets.Requirement, value secrets.Value) error {
+	if err := database.Check(req.Rotate.Driver, value); err != nil {
+		return unfit(req.Name, err)
+	}
+	return nil
+}
+
 // Stage stores a value where no daemon runs, and returns the slot that it went to. A new value of a secret inside a
 // database goes to Pending, for the next start to carry out; every other goes to Current, keeping the former one in
 // Previous. A value that is current already takes a pending one back. The caller holds the store's lock, so that no
 // daemon runs meanwhile. The error wraps [database.ErrUnfit] when the database could not take the value; then
 // nothing is stored.
 func Stage(ctx context.Context, store secrets.Store, req secrets.Requirement, value secrets.Value) (secrets.Slot, error) {
-	if err := database.Check(req.Rotate.Driver, value); err != nil {
-		return 0, unfit(req.Name, err)
+	if err := Check(req, value); err != nil {
+		return 0, err
 	}
 	item, err := store.Get(ctx, req.Name, secrets.Current)
 	if err != nil && !errors.Is(err, secrets.ErrNotFound) {

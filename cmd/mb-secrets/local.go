@@ -8,7 +8,6 @@ import (
 
 	"minibot/commandline"
 	"minibot/control"
-	"minibot/database"
 	"minibot/hint"
 	"minibot/rotation"
 	"minibot/secrets"
@@ -97,7 +96,7 @@ func prepare(required []secrets.Requirement, change control.Change) (prepared, e
 	}
 	value, err := valueOf(change, r.Generate)
 	if err == nil {
-		err = database.Check(r.Rotate.Driver, value)
+		err = rotation.Check(r, value)
 	}
 	if err != nil {
 		return prepared{}, fmt.Errorf("%s: %w", change.Name, err)
