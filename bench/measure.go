@@ -21,7 +21,7 @@ x-tiny: &tiny
   image: ${MINIBOT_REDIS_IMAGE:-redis:8-alpine}
   entrypoint: ["sh", "-c", "while :; do sleep 3600 & wait $$!; done"]
   init: true
-  tmpfs: [/tmp]
+  tmpfs: [/tmp, /data]
   secrets: [K]
   healthcheck: { test: ["CMD-SHELL", "! test -e /tmp/sick"], interval: 500ms, timeout: 5s, retries: 1 }
 services:

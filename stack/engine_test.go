@@ -84,7 +84,7 @@ func TestInterruptedReplacementIsMended(t *testing.T) {
 
 func TestCreateKeepsDataVolumes(t *testing.T) {
 	const text = `
-services: { a: { image: IMAGE, entrypoint: SLEEP, volumes: [data:/data], secrets: [ONE] } }
+services: { a: { image: IMAGE, entrypoint: SLEEP, volumes: [data:/kept], secrets: [ONE] } }
 volumes: { data: { labels: [kind=one] } }
 secrets: { ONE: { environment: ONE } }
 `

@@ -77,7 +77,9 @@ const sleep = `[/bin/sh, -c, "trap 'exit 0' TERM; while :; do sleep 3600 & wait 
 
 func (r *rig) load(text string) {
 	r.Helper()
-	text = strings.NewReplacer("IMAGE", testImage(), "SLEEP", sleep).Replace(text)
+	// the image declares a volume at /data: memory there leaves no nameless one behind
+	text = strings.NewReplacer("{ image: IMAGE", "{ tmpfs: [/data], image: "+testImage(),
+		"\n    image: IMAGE", "\n    tmpfs: [/data]\n    image: "+testImage(), "SLEEP", sleep).Replace(text)
 	r.project = load(r.T, "name: "+r.name+"\nnetworks: { default: { internal: true } }\n"+text)
 	r.project.rewritten.WorkingDir = "/" // a new file in a new directory is the same project
 }

@@ -192,7 +192,7 @@ func TestImageMissing(t *testing.T) {
 	in.must("", "minibotd", "reload")
 	in.healthy(time.Second)
 	in.kill()
-	in.tryDocker("rm", "-f", in.container("a"))
+	in.tryDocker("rm", "-f", "-v", in.container("a"))
 }
 
 func TestStoreSpoilt(t *testing.T) {

@@ -33,7 +33,7 @@ func TestLogsFollowRestarts(t *testing.T) {
 	in.must("", "minibotd", "restart", "a")
 	lines(2)
 	before := in.started("a")
-	in.docker("rm", "-f", in.container("a"))
+	in.docker("rm", "-f", "-v", in.container("a"))
 	in.restarted("a", before)
 	lines(3)
 	if got := out.String(); got != strings.Repeat("started\n", 3) {

@@ -18,13 +18,13 @@ func (in *installation) keeper() string {
 
 func TestMeddling(t *testing.T) {
 	t.Parallel()
-	compose := strings.ReplaceAll(takenCompose, "network_mode: none", "networks: [n]\n  volumes: [\"data:/data\"]") + "networks: { n: {} }\nvolumes: { data: {} }\n"
+	compose := strings.ReplaceAll(takenCompose, "network_mode: none", "networks: [n]\n  volumes: [\"data:/kept\"]") + "networks: { n: {} }\nvolumes: { data: {} }\n"
 	in := install(t, "", compose, nil)
 	in.must("K="+tinyCanary+"\n", "mb-secrets", "init")
 	in.start()
 	in.healthy(60 * time.Second)
 	all := []string{in.container("a"), in.container("b"), in.container("c")}
-	in.docker("exec", in.container("a"), "sh", "-c", "echo kept > /data/file")
+	in.docker("exec", in.container("a"), "sh", "-c", "echo kept > /kept/file")
 	again := func() {
 		t.Helper()
 		in.poll("up and well", 60*time.Second, func() bool {
@@ -38,8 +38,8 @@ func TestMeddling(t *testing.T) {
 		name     string
 		commands [][]string
 	}{
-		{"the keeper removed", [][]string{{"rm", "-f", "KEEPER"}}},
-		{"keeper and services removed", [][]string{append([]string{"rm", "-f", "KEEPER"}, all...)}},
+		{"the keeper removed", [][]string{{"rm", "-f", "-v", "KEEPER"}}},
+		{"keeper and services removed", [][]string{append([]string{"rm", "-f", "-v", "KEEPER"}, all...)}},
 	} {
 		t.Run(fault.name, func(*testing.T) {
 			for _, command := range fault.commands {
@@ -53,7 +53,7 @@ func TestMeddling(t *testing.T) {
 			again()
 		})
 	}
-	if got := in.docker("exec", in.container("a"), "cat", "/data/file"); got != "kept\n" {
+	if got := in.docker("exec", in.container("a"), "cat", "/kept/file"); got != "kept\n" {
 		t.Errorf("the data is %q", got)
 	}
 	t.Run("paused", func(t *testing.T) {

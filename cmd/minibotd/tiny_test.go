@@ -17,7 +17,7 @@ x-tiny: &tiny
   entrypoint: ["sh", "-c", "test -s /run/secrets/K || exit 9; echo started; while :; do sleep 3600 & wait $$!; done"]
   init: true
   stop_grace_period: 2s
-  tmpfs: [/tmp]
+  tmpfs: [/tmp, /data]
   secrets: [K]
   network_mode: none
   healthcheck: { test: ["CMD-SHELL", "test -s /run/secrets/K && ! test -e /tmp/sick"], interval: 300ms, timeout: 5s, retries: 1 }
@@ -65,7 +65,7 @@ func TestHealing(t *testing.T) {
 	}{
 		{"killed", "c", []string{"kill", in.container("c")}},
 		{"stopped behind its back", "b", []string{"stop", in.container("b")}},
-		{"removed", "c", []string{"rm", "-f", in.container("c")}},
+		{"removed", "c", []string{"rm", "-f", "-v", in.container("c")}},
 		{"unhealthy", "c", []string{"exec", in.container("c"), "touch", "/tmp/sick"}},
 	} {
 		t.Run(fault.name, func(*testing.T) {
