@@ -107,6 +107,10 @@ func (w *world) Observe(ctx context.Context) (supervisor.Seen, error) {
 	if err != nil {
 		return supervisor.Seen{}, err
 	}
+	// asked before the look: a delivery that ends during it may have made services stale that this look misses
+	w.mu.Lock()
+	delivered, generation := w.fed == w.generation, w.generation
+	w.mu.Unlock()
 	list, err := engine.Containers(ctx, project)
 	if err != nil {
 		return supervisor.Seen{}, w.lost(engine, err)
@@ -117,7 +121,7 @@ func (w *world) Observe(ctx context.Context) (supervisor.Seen, error) {
 	}
 	w.mu.Lock()
 	w.seen = list
-	fed := w.fed == w.generation && engine.Fed(list)
+	fed := delivered && w.generation == generation && engine.Fed(list)
 	w.mu.Unlock()
 	seen := supervisor.Seen{Containers: map[string]supervisor.Container{}, Fed: fed}
 	for name := range project.Services {
