@@ -22,11 +22,11 @@ services:
     container_name: "${MINIBOT_NAME}-a"
     entrypoint: ["sh", "-c", "while :; do sleep 3600 & wait $$!; done"]
     init: true
-    tmpfs: [/data] # the image declares a volume there: memory leaves no nameless one behind
     stop_grace_period: 2s
     network_mode: none
     secrets: [K]
     x-minibot: { on_change: none }
+    tmpfs: [/data] # the image declares a volume there: memory leaves no nameless one behind
 secrets:
   K: { environment: K, x-minibot: { description: a canary } }
 `
