@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -305,17 +306,23 @@ func (in *installation) started(service string) string {
 	return strings.TrimSpace(in.docker("inspect", "-f", "{{.State.StartedAt}} {{.State.Running}}", in.container(service)))
 }
 
-// freePort is a loopback port that nobody uses now.
+// ports counts the ports handed out, from below those that the system gives to clients (32768 and up).
+var ports atomic.Int32
+
+// freePort is a loopback port that nobody uses now, and that no other call returns.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := strconv.Itoa(20000 + (os.Getpid()+int(ports.Add(1)))%12000)
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return port
 	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	t.Fatal("no free port")
+	return ""
 }
