@@ -42,6 +42,7 @@ const (
 	CodeUnreachable = "unreachable"
 	CodeLocked      = "locked"
 	CodeDenied      = "denied"
+	CodeUnavailable = "store-unavailable"
 	CodeNoStore     = "no-store"
 	CodeInvalidName = "invalid-name"
 	CodeEmptyValue  = "empty-value"
@@ -90,6 +91,7 @@ var kinds = [...]kind{
 	{CodeTooLarge, secrets.ErrTooLarge, 2, http.StatusRequestEntityTooLarge},
 	{CodeLocked, secrets.ErrLocked, 7, http.StatusLocked},
 	{CodeDenied, secrets.ErrDenied, 7, http.StatusForbidden},
+	{CodeUnavailable, secrets.ErrUnavailable, 7, http.StatusServiceUnavailable},
 	{CodeNoStore, secrets.ErrNoStore, 7, http.StatusServiceUnavailable},
 	{CodeNotFound, secrets.ErrNotFound, 3, http.StatusNotFound},
 	{CodeInternal, errInternal, 1, http.StatusInternalServerError},

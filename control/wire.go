@@ -49,7 +49,7 @@ type Engine struct {
 	Host    string `json:"host,omitempty"` // the socket in use
 }
 
-// Store is the secret store. State is "open", "locked", "denied", "missing" or "error".
+// Store is the secret store. State is "open", "locked", "denied", "unavailable", "missing" or "error".
 type Store struct {
 	Kind  string `json:"kind"`
 	State string `json:"state"`

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"minibot/hint"
 )
 
 // Memory is a [Store] and [Promoter] that lives as long as the process: for tests, and the model of what a store
@@ -114,9 +116,9 @@ func (m *Memory) ready(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case m.locked:
-		return ErrLocked
+		return hint.Wrap(ErrLocked, "unlock it")
 	case m.denied:
-		return ErrDenied
+		return hint.Wrap(ErrDenied, "allow it")
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package secrets_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,10 +12,18 @@ import (
 func TestMemory(t *testing.T) {
 	storetest.Run(t, func(testing.TB) storetest.Harness {
 		m := secrets.NewMemory()
+		var clock atomic.Pointer[time.Time]
+		m.Now = func() time.Time {
+			if at := clock.Load(); at != nil {
+				return *at
+			}
+			return time.Now()
+		}
 		return storetest.Harness{
-			Store:  m,
-			Reopen: func() secrets.Store { return m },
-			Deny:   m.Deny,
+			Store:    m,
+			Reopen:   func() secrets.Store { return m },
+			Deny:     m.Deny,
+			SetClock: func(at time.Time) { clock.Store(&at) },
 			Lock: func(locked bool) {
 				if locked {
 					m.Lock()

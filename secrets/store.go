@@ -12,12 +12,13 @@ import (
 	"time"
 )
 
-// What a store and this package answer; callers branch with errors.Is. Missing, locked and denied are three
-// different situations with three different remedies, so no store may answer one for another.
+// What a store and this package answer; callers branch with errors.Is. Missing, locked, denied and unavailable are
+// different situations with different remedies, so no store may answer one for another.
 var (
 	ErrNotFound    = errors.New("not found")
 	ErrLocked      = errors.New("store is locked")
 	ErrDenied      = errors.New("access to the store was denied")
+	ErrUnavailable = errors.New("store is unavailable") // what keeps it does not answer, or is not there
 	ErrNoStore     = errors.New("there is no store yet")
 	ErrDamaged     = errors.New("store is damaged")
 	ErrInvalidName = errors.New("invalid secret name")
@@ -51,6 +52,16 @@ func (s Slot) String() string {
 	return fmt.Sprintf("Slot(%d)", uint8(s))
 }
 
+// Service is the service name under which a keychain keeps the items of a slot, each with the secret's name as its
+// account: base itself for Current, so that whoever looks there by hand finds what is in force, and services beside it
+// for the companions.
+func (s Slot) Service(base string) string {
+	if s == Current {
+		return base
+	}
+	return base + "." + s.String()
+}
+
 // Check tells whether name and slot can be an address in a store: every store calls it first, because an empty or
 // malformed name may mean "any" to what lies beneath. It returns an error that wraps [ErrInvalidName], or one that
 // names the slot.
@@ -78,8 +89,10 @@ type Entry struct {
 }
 
 // Store keeps secrets. Every method may block on a disk, a dialog or a bus: callers pass a context with a deadline,
-// and the store returns when it ends. Stores are safe for concurrent use. Errors wrap the sentinels above, name the
-// secret and never hold a value.
+// and the store returns when it ends. A call that what lies beneath has not answered by the deadline, because a dialog
+// waits for somebody, wraps both [ErrDenied] and the context's error; a write among these may still happen later, but never
+// after a later write. Stores are safe for concurrent use. Errors wrap the sentinels above, name the secret and never hold a value.
+// Those that a person can mend carry a hint.
 type Store interface {
 	// Get returns what slot holds, or ErrNotFound.
 	Get(ctx context.Context, name Name, slot Slot) (Item, error)

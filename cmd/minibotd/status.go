@@ -144,6 +144,8 @@ func storeState(err error) string {
 		return "missing"
 	case errors.Is(err, secrets.ErrDenied):
 		return "denied"
+	case errors.Is(err, secrets.ErrUnavailable):
+		return "unavailable"
 	case err == nil, errors.Is(err, secrets.ErrLocked):
 		return "locked"
 	}

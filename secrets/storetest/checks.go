@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"math/rand"
@@ -120,6 +119,38 @@ func checkUpdate(t testing.TB, h Harness) {
 	mustList(t, h.Store, "STORETEST_A current")
 }
 
+// checkNoGap reads a secret while it is replaced: a store that deletes before it adds shows a gap, and loses the secret
+// to a crash in it.
+func checkNoGap(t testing.TB, h Harness) {
+	put(t, h.Store, nameA, secrets.Current, "canary-0")
+	ctx, done := t.Context(), make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 10 {
+			v, err := secrets.NewValue(fmt.Appendf(nil, "canary-%d", i+1))
+			if err == nil {
+				err = h.Store.Put(ctx, nameA, secrets.Current, v)
+			}
+			if err != nil {
+				t.Errorf("Put: %v", err)
+			}
+		}
+	}()
+	for writing := true; writing; {
+		select {
+		case <-done:
+			writing = false
+		default:
+		}
+		if _, err := h.Store.Get(ctx, nameA, secrets.Current); err != nil {
+			t.Errorf("Get while it is replaced: %v", err)
+			break
+		}
+	}
+	<-done
+	mustHold(t, h.Store, nameA, secrets.Current, "canary-10")
+}
+
 func checkNotFound(t testing.TB, h Harness) {
 	for _, slot := range secrets.Slots {
 		mustHold(t, h.Store, nameA, slot, "")
@@ -213,6 +244,46 @@ func checkDates(t testing.TB, h Harness) {
 	}
 }
 
+// checkClock moves the clock beneath the store: the date is that of the last Put, not of the first.
+func checkClock(t testing.TB, h Harness) {
+	if h.SetClock == nil {
+		return
+	}
+	first := time.Date(2026, 3, 29, 1, 30, 0, 0, time.UTC) // an hour that local time may not have
+	for i := range 3 {
+		at := first.Add(time.Duration(i) * 100 * time.Minute)
+		h.SetClock(at)
+		put(t, h.Store, nameA, secrets.Current, fmt.Sprint("canary-", i))
+		item, err := h.Store.Get(t.Context(), nameA, secrets.Current)
+		if err != nil {
+			t.Fatalf("Get: %v", err)
+		}
+		entries, err := h.Store.List(t.Context())
+		if err != nil || len(entries) != 1 {
+			t.Fatalf("List: %d entries, %v", len(entries), err)
+		}
+		if !item.Changed.Equal(at) || !entries[0].Changed.Equal(at) {
+			t.Errorf("put at %v, but Get says %v and List %v", at, item.Changed, entries[0].Changed)
+		}
+	}
+}
+
+func checkListReads(t testing.TB, h Harness) {
+	if h.Reads == nil {
+		return
+	}
+	fill(t, h.Store)
+	before := h.Reads()
+	mustList(t, h.Store, "STORETEST_A current", "STORETEST_A pending")
+	if n := h.Reads() - before; n > 0 {
+		t.Errorf("List read %d values", n)
+	}
+	mustHold(t, h.Store, nameA, secrets.Current, "canary-a")
+	if h.Reads() == before {
+		t.Error("Get read no value, or reads are not counted")
+	}
+}
+
 func checkBadInput(t testing.TB, h Harness) {
 	s, ctx := h.Store, t.Context()
 	put(t, s, nameA, secrets.Current, "canary-a")
@@ -261,60 +332,6 @@ func checkConcurrent(t testing.TB, h Harness) {
 	}
 	wg.Wait()
 	mustList(t, h.Store, "STORETEST_A current", "STORETEST_OWN0 current", "STORETEST_OWN1 current", "STORETEST_OWN2 current", "STORETEST_OWN3 current")
-}
-
-// refuses checks that every operation fails with want and that nothing has changed when restore has run.
-func refuses(ctx context.Context, t testing.TB, s secrets.Store, want error, restore func()) {
-	t.Helper()
-	_, err := s.Get(ctx, nameA, secrets.Current)
-	mustBe(t, "Get", err, want, nameA)
-	_, err = s.Get(ctx, nameB, secrets.Current)
-	mustBe(t, "Get of what is not there", err, want, nameB)
-	_, err = s.List(ctx)
-	mustBe(t, "List", err, want, "")
-	mustBe(t, "Put", s.Put(ctx, nameA, secrets.Current, value(t, "canary-new")), want, nameA)
-	mustBe(t, "Put of a new one", s.Put(ctx, nameB, secrets.Current, value(t, "canary-new")), want, nameB)
-	mustBe(t, "Delete", s.Delete(ctx, nameA, secrets.Current), want, nameA)
-	mustBe(t, "Delete of what is not there", s.Delete(ctx, nameB, secrets.Current), want, nameB)
-	mustBe(t, "Promote", secrets.Promote(ctx, s, nameA), want, nameA)
-	restore()
-	mustHold(t, s, nameA, secrets.Current, "canary-a")
-	mustHold(t, s, nameA, secrets.Pending, "canary-pending")
-	mustList(t, s, "STORETEST_A current", "STORETEST_A pending")
-}
-
-func fill(t testing.TB, s secrets.Store) {
-	t.Helper()
-	put(t, s, nameA, secrets.Current, "canary-a")
-	put(t, s, nameA, secrets.Pending, "canary-pending")
-}
-
-func checkContext(t testing.TB, h Harness) {
-	fill(t, h.Store)
-	cancelled, cancel := context.WithCancel(t.Context())
-	cancel()
-	refuses(cancelled, t, h.Store, context.Canceled, func() {})
-	expired, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
-	defer cancel()
-	refuses(expired, t, h.Store, context.DeadlineExceeded, func() {})
-}
-
-func checkLocked(t testing.TB, h Harness) {
-	if h.Lock == nil {
-		return
-	}
-	fill(t, h.Store)
-	h.Lock(true)
-	refuses(t.Context(), t, h.Store, secrets.ErrLocked, func() { h.Lock(false) })
-}
-
-func checkDenied(t testing.TB, h Harness) {
-	if h.Deny == nil {
-		return
-	}
-	fill(t, h.Store)
-	h.Deny(true)
-	refuses(t.Context(), t, h.Store, secrets.ErrDenied, func() { h.Deny(false) })
 }
 
 func checkReopen(t testing.TB, h Harness) {

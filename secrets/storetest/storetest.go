@@ -6,6 +6,7 @@ package storetest
 
 import (
 	"testing"
+	"time"
 
 	"minibot/secrets"
 )
@@ -20,6 +21,16 @@ type Harness struct {
 	Lock func(locked bool)
 	// Deny makes the store deny access (true) or allow it again (false).
 	Deny func(denied bool)
+	// Block makes what lies beneath answer nothing, as a dialog that waits for a person does (true), or go on (false).
+	Block func(blocked bool)
+	// Reads tells how many values were read from what lies beneath so far.
+	Reads func() int
+	// SetClock sets the clock that dates what is written, for good.
+	SetClock func(time.Time)
+
+	// AttributesReadable says that names and dates stay readable while values are locked, denied or blocked, as in the
+	// macOS keychain: then List goes on, and what is not there may be ErrNotFound all the same.
+	AttributesReadable bool
 }
 
 // Run runs every check, each on a new store from open.
@@ -37,16 +48,21 @@ var checks = []struct {
 }{
 	{"round trip", checkRoundTrip},
 	{"update keeps one entry", checkUpdate},
+	{"update never shows nothing", checkNoGap},
 	{"not found", checkNotFound},
 	{"delete", checkDelete},
 	{"list", checkList},
 	{"slots are independent", checkSlots},
+	{"list reads no values", checkListReads},
 	{"dates", checkDates},
+	{"date of the last change", checkClock},
 	{"bad addresses and values", checkBadInput},
 	{"concurrent use", checkConcurrent},
 	{"context", checkContext},
 	{"locked", checkLocked},
 	{"denied", checkDenied},
+	{"blocked", checkBlocked},
+	{"cancelled while blocked", checkBlockedCancel},
 	{"promote", checkPromote},
 	{"promote killed", checkPromoteKilled},
 	{"reopen", checkReopen},
