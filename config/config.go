@@ -28,7 +28,7 @@ var ErrInvalid = errors.New("invalid configuration")
 
 // Config is config.toml.
 type Config struct {
-	Store       string            `toml:"store" comment:"where secrets are kept: age"`
+	Store       string            `toml:"store" comment:"where secrets are kept: age, keychain, security or secret-service; mb-secrets migrate changes it"`
 	ComposeFile string            `toml:"compose_file" comment:"the compose file, relative to this folder"`
 	DockerHost  string            `toml:"docker_host" comment:"the engine, like unix:///var/run/docker.sock; empty: found like docker does"`
 	LogLevel    string            `toml:"log_level" comment:"debug, info, warn or error"`
@@ -37,11 +37,19 @@ type Config struct {
 
 // Default is the configuration of a home without config.toml.
 func Default() Config {
-	return Config{Store: "age", ComposeFile: "compose.yaml", LogLevel: "info", Env: map[string]string{}}
+	return Config{Store: StoreAge, ComposeFile: "compose.yaml", LogLevel: "info", Env: map[string]string{}}
 }
 
-// stores are the kinds of stores that exist.
-var stores = []string{"age"}
+// The kinds of stores. Which of them a machine has is for package stores to say.
+const (
+	StoreAge           = "age"            // a file encrypted with age
+	StoreKeychain      = "keychain"       // the macOS Keychain
+	StoreSecurity      = "security"       // the macOS Keychain through its program security
+	StoreSecretService = "secret-service" // the keyring of a Linux session
+)
+
+// Stores lists the kinds of stores.
+var Stores = []string{StoreAge, StoreKeychain, StoreSecurity, StoreSecretService}
 
 var (
 	variable  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
@@ -64,16 +72,21 @@ func Load(home string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
 	}
+	return parse(paths.Config, string(text))
+}
+
+// parse reads the text of the file at path over the defaults.
+func parse(path, text string) (Config, error) {
 	c := Default()
-	err = toml.NewDecoder(strings.NewReader(string(text))).DisallowUnknownFields().Decode(&c)
+	err := toml.NewDecoder(strings.NewReader(text)).DisallowUnknownFields().Decode(&c)
 	if err != nil {
-		return Config{}, hint.Wrap(explain(paths.Config, err), "mend %s", paths.Config)
+		return Config{}, hint.Wrap(explain(path, err), "mend %s", path)
 	}
 	if c.Env == nil {
 		c.Env = map[string]string{}
 	}
 	if err := c.Validate(); err != nil {
-		return Config{}, hint.Wrap(fmt.Errorf("%s: %w", paths.Config, err), "mend %s", paths.Config)
+		return Config{}, hint.Wrap(fmt.Errorf("%s: %w", path, err), "mend %s", path)
 	}
 	return c, nil
 }
@@ -107,8 +120,8 @@ func (c Config) Validate() error {
 	fault := func(key, format string, args ...any) {
 		faults = append(faults, fmt.Errorf("%w: %s: %s", ErrInvalid, key, fmt.Sprintf(format, args...)))
 	}
-	if !slices.Contains(stores, c.Store) {
-		fault("store", "unknown store %q, want %s", c.Store, strings.Join(stores, " or "))
+	if !slices.Contains(Stores, c.Store) {
+		fault("store", "unknown store %q, want one of %s", c.Store, strings.Join(Stores, ", "))
 	}
 	if c.ComposeFile == "" || strings.ContainsRune(c.ComposeFile, 0) {
 		fault("compose_file", "want a file")
