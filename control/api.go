@@ -43,6 +43,7 @@ func (a *api) routes(life context.Context, stopping <-chan struct{}) http.Handle
 	})
 	mux.HandleFunc("POST /v1/operations", func(w http.ResponseWriter, r *http.Request) { a.operate(life, w, r) })
 	mux.HandleFunc("POST /v1/secrets", func(w http.ResponseWriter, r *http.Request) { a.change(life, w, r) })
+	mux.HandleFunc("POST /v1/migrations", func(w http.ResponseWriter, r *http.Request) { a.migrate(life, w, r) })
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { a.events(w, r, stopping) })
 	mux.HandleFunc("GET /v1/logs", func(w http.ResponseWriter, r *http.Request) { a.logs(w, r, stopping) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
@@ -183,6 +184,21 @@ func (a *api) change(life context.Context, w http.ResponseWriter, r *http.Reques
 	}
 	a.stream(life, w, r, "change", func(ctx context.Context, report func(Progress)) error {
 		return a.backend.Change(ctx, request.Changes, report)
+	})
+}
+
+func (a *api) migrate(life context.Context, w http.ResponseWriter, r *http.Request) {
+	var m Migration
+	err := decode(r.Body, &m)
+	if err == nil && !servicePattern.MatchString(m.To) {
+		err = fmt.Errorf("%w: a migration wants a kind of store", ErrUsage)
+	}
+	if err != nil {
+		a.answer(w, nil, err)
+		return
+	}
+	a.stream(life, w, r, "migration", func(ctx context.Context, report func(Progress)) error {
+		return a.backend.Migrate(ctx, m, report)
 	})
 }
 

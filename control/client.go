@@ -88,6 +88,11 @@ func (c *Client) Change(ctx context.Context, changes []Change, report func(Progr
 	return c.run(ctx, "/v1/secrets", changeRequest{changes}, report)
 }
 
+// Migrate implements Backend. report is as in Operate.
+func (c *Client) Migrate(ctx context.Context, m Migration, report func(Progress)) error {
+	return c.run(ctx, "/v1/migrations", m, report)
+}
+
 // Events implements Backend.
 func (c *Client) Events(ctx context.Context, after uint64, follow bool, yield func(Event) error) error {
 	q := url.Values{"after": {strconv.FormatUint(after, 10)}, "follow": {strconv.FormatBool(follow)}}

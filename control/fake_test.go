@@ -97,6 +97,14 @@ func (f *fakeBackend) Delete(_ context.Context, name secrets.Name) error {
 	return nil
 }
 
+func (f *fakeBackend) Migrate(_ context.Context, m Migration, report func(Progress)) error {
+	report(Progress{Message: fmt.Sprintf("to %s, remove %v, overwrite %v", m.To, m.Remove, m.Overwrite)})
+	if m.To == "locked" {
+		return hint.Wrap(fmt.Errorf("open store: %w", secrets.ErrLocked), "unlock it")
+	}
+	return nil
+}
+
 func (f *fakeBackend) Events(ctx context.Context, after uint64, follow bool, yield func(Event) error) error {
 	return f.log.Read(ctx, after, follow, yield)
 }

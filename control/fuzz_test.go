@@ -22,6 +22,7 @@ func FuzzHandlers(f *testing.F) {
 	f.Add("GET", "/v1/logs", "service=redis&tail=3", "")
 	f.Add("POST", "/v1/operations", "", `{"verb":"restart","service":"redis"}`)
 	f.Add("POST", "/v1/secrets", "", `{"changes":[{"name":"A","value":"YQ=="},{"name":"B","generate":true}]}`)
+	f.Add("POST", "/v1/migrations", "", `{"to":"age","remove":true,"overwrite":true}`)
 	f.Add("", "*", "%", "\x00")
 	fake := newFake(f)
 	stopping := make(chan struct{})

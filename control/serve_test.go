@@ -95,7 +95,13 @@ func TestClientAndServer(t *testing.T) {
 	if err := c.Change(ctx, changes, report); err != nil {
 		t.Fatal(err)
 	}
-	if want := "[redisrestart stored A stored B]"; fmt.Sprint(got) != want {
+	if err := c.Migrate(ctx, Migration{To: "keychain", Remove: true}, report); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Migrate(ctx, Migration{To: "locked"}, nil); !errors.Is(err, secrets.ErrLocked) || hint.Of(err) != "unlock it" {
+		t.Errorf("%v, hint %q", err, hint.Of(err))
+	}
+	if want := "[redisrestart stored A stored B to keychain, remove true, overwrite false]"; fmt.Sprint(got) != want {
 		t.Errorf("got %v, want %s", got, want)
 	}
 	v, err := c.Reveal(ctx, "A")

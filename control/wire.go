@@ -117,6 +117,13 @@ type Operation struct {
 	Service string `json:"service,omitempty"`
 }
 
+// Migration is the body of POST /v1/migrations: a move of all secrets to another kind of store.
+type Migration struct {
+	To        string `json:"to"`                  // the kind
+	Remove    bool   `json:"remove,omitempty"`    // remove the old items once the configuration is switched
+	Overwrite bool   `json:"overwrite,omitempty"` // replace what the other store holds
+}
+
 // changeRequest is the body of POST /v1/secrets.
 type changeRequest struct {
 	Changes []Change `json:"changes"`
@@ -160,6 +167,8 @@ type SecretsBackend interface {
 	Change(ctx context.Context, changes []Change, report func(Progress)) error
 	// Delete's context outlives the caller.
 	Delete(ctx context.Context, name secrets.Name) error
+	// Migrate moves all secrets to another store and uses that from then on; context and report are as in Operate.
+	Migrate(ctx context.Context, m Migration, report func(Progress)) error
 }
 
 // HistoryBackend shows what happened.
