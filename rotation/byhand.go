@@ -9,16 +9,21 @@ import (
 	"minibot/secrets"
 )
 
-// ByHand carries out changes that somebody made in the store itself, past minibot. was is what was in force and is
-// in the databases still. Each such value becomes a pending change of it, and from there on all is as in Change: it comes into
-// force as a whole, or what was in force stays, in the store too. Names whose current value is the one in was, or is gone, are
-// left alone. The value in was is in the store all the time, in Previous until it is current again.
-func (r *Rotator) ByHand(ctx context.Context, was map[secrets.Name]secrets.Value, report Report) error {
+// ByHand carries out changes that somebody made in the store itself, past minibot. find returns what was in force, and is
+// in the databases still, of the names whose current value is another one now; it is called while no change is under
+// way. Each such value becomes a pending change, and from there on all is as in Change: it comes into force as a
+// whole, or what was in force stays, in the store too. What was in force is in the store all the time, in Previous
+// until it is current again. A name whose current value is what find says, or is gone, is left alone.
+func (r *Rotator) ByHand(ctx context.Context, find func(context.Context) (map[secrets.Name]secrets.Value, error), report Report) error {
 	unlock, err := r.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	was, err := find(ctx)
+	if err != nil {
+		return err
+	}
 	var todo []*change
 	for _, name := range slices.Sorted(maps.Keys(was)) {
 		c, err := r.describe(ctx, name)

@@ -1,6 +1,7 @@
 package rotation_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -26,9 +27,13 @@ func changedByHand(t *testing.T) (w *world, was map[secrets.Name]secrets.Value) 
 	return w, was
 }
 
+func found(was map[secrets.Name]secrets.Value) func(context.Context) (map[secrets.Name]secrets.Value, error) {
+	return func(context.Context) (map[secrets.Name]secrets.Value, error) { return was, nil }
+}
+
 func TestByHand(t *testing.T) {
 	w, was := changedByHand(t)
-	if err := w.rotator().ByHand(t.Context(), was, silent); err != nil {
+	if err := w.rotator().ByHand(t.Context(), found(was), silent); err != nil {
 		t.Fatal(err)
 	}
 	w.agree(t, true)
@@ -36,7 +41,7 @@ func TestByHand(t *testing.T) {
 		t.Error("a database has not taken the new password")
 	}
 	writes := w.steps
-	if err := w.rotator().ByHand(t.Context(), newValues(), silent); err != nil {
+	if err := w.rotator().ByHand(t.Context(), found(newValues()), silent); err != nil {
 		t.Fatal(err)
 	}
 	if n := w.steps - writes; n != len(was) { // one read each
@@ -53,7 +58,7 @@ func TestByHandFailsAtEveryStep(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						w, was := changedByHand(t)
 						w.at, w.after, w.crash = at, after, crash
-						err := w.rotator().ByHand(t.Context(), was, silent)
+						err := w.rotator().ByHand(t.Context(), found(was), silent)
 						if w.steps >= at {
 							total = at + 1
 						}
@@ -85,7 +90,7 @@ func TestByHandFailsAtEveryStep(t *testing.T) {
 func TestByHandRefused(t *testing.T) {
 	w, was := changedByHand(t)
 	w.reject = true
-	if err := w.rotator().ByHand(t.Context(), was, silent); !errors.Is(err, rotation.ErrRolledBack) {
+	if err := w.rotator().ByHand(t.Context(), found(was), silent); !errors.Is(err, rotation.ErrRolledBack) {
 		t.Fatal(err)
 	}
 	w.agree(t, false)
@@ -93,7 +98,7 @@ func TestByHandRefused(t *testing.T) {
 	if err := w.Put(t.Context(), pg, secrets.Current, val("two\nlines")); err != nil {
 		t.Fatal(err)
 	}
-	err := w.rotator().ByHand(t.Context(), was, silent)
+	err := w.rotator().ByHand(t.Context(), found(was), silent)
 	if !errors.Is(err, database.ErrUnfit) || !errors.Is(err, rotation.ErrRolledBack) {
 		t.Error(err)
 	}
@@ -105,6 +110,33 @@ func TestByHandRefused(t *testing.T) {
 	}
 }
 
+func TestByHandLooksWhileNoChangeIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, true)
+		w.held = make(chan struct{})
+		r := w.rotator()
+		done := make(chan error, 2)
+		go func() { done <- r.Change(t.Context(), newValues(), silent) }()
+		synctest.Wait()
+		go func() {
+			done <- r.ByHand(t.Context(), func(context.Context) (map[secrets.Name]secrets.Value, error) {
+				if !w.slot(pg, secrets.Current).Equal(newValues()[pg]) {
+					t.Error("looked in the middle of a change")
+				}
+				return nil, errInjected
+			}, silent)
+		}()
+		synctest.Wait()
+		close(w.held)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := <-done; !errors.Is(err, errInjected) {
+			t.Errorf("what the look failed with is not passed on: %v", err)
+		}
+	})
+}
+
 func TestByHandDeleted(t *testing.T) {
 	w, was := changedByHand(t)
 	if err := w.Delete(t.Context(), key, secrets.Current); err != nil {
@@ -112,7 +144,7 @@ func TestByHandDeleted(t *testing.T) {
 	}
 	delete(was, pg)
 	delete(was, rd)
-	if err := w.rotator().ByHand(t.Context(), was, silent); err != nil || !w.slot(key, secrets.Current).IsZero() {
+	if err := w.rotator().ByHand(t.Context(), found(was), silent); err != nil || !w.slot(key, secrets.Current).IsZero() {
 		t.Errorf("got %v", err)
 	}
 }

@@ -88,7 +88,7 @@ func explainEnvFile(err error) error {
 	text := err.Error()
 	switch {
 	case strings.Contains(text, "unterminated quoted value"):
-		what, advice = "a quote is not closed", "close the quote, or write the quotes that are part of a value within quotes of the other kind"
+		what, advice = "a quote that begins here or above is not closed", "close the quote, or write the quotes that are part of a value within quotes of the other kind"
 	case strings.Contains(text, "unexpected character"), strings.Contains(text, "cannot contain a space"), strings.Contains(text, "zero length"):
 		what, advice = "want NAME=VALUE", "a line that begins with # is a comment"
 	}

@@ -61,7 +61,7 @@ func TestParseEnvFileFaults(t *testing.T) {
 
 func TestParseEnvFileErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"A=x\nB='canary":                   "line 2: not a usable .env file: a quote is not closed",
+		"A=x\nB='canary":                   "line 2: not a usable .env file: a quote that begins here or above is not closed",
 		"A=x\n\nB C=canary\n":              "line 3: ",
 		"canary!canary\n":                  "line 1: not a usable .env file: want NAME=VALUE",
 		"A=${canary\n":                     "a $ in it is no reference",

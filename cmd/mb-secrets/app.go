@@ -14,6 +14,7 @@ import (
 	"minibot/control"
 	"minibot/hint"
 	"minibot/secrets"
+	"minibot/secrets/migration"
 	"minibot/secrets/stores"
 	"minibot/stack"
 )
@@ -32,8 +33,9 @@ type app struct {
 	patience time.Duration // how long to wait for a daemon that holds the store and does not answer
 
 	place    *place
-	store    secrets.Store
-	asking   error // how the passphrase's prompt was interrupted
+	opened   secrets.Store
+	asking   error  // how the passphrase's prompt was interrupted
+	answer   string // to that prompt
 	required []secrets.Requirement
 	loaded   bool
 }
@@ -101,7 +103,7 @@ func (a *app) backend(ctx context.Context) (control.SecretsBackend, bool, error)
 		err = lock(bounded, func() error { return nil })
 		switch {
 		case err == nil:
-			return &local{lock: lock, open: a.openStore, requirements: a.requirements}, false, nil
+			return &local{lock, a.openStore, a.requirements, a.moveStore}, false, nil
 		case !errors.Is(err, control.ErrDaemonHolds) && bounded.Err() == nil:
 			return nil, false, err
 		}
@@ -127,8 +129,11 @@ func (a *app) list(ctx context.Context) ([]control.Secret, error) {
 }
 
 func (a *app) openStore(ctx context.Context) (secrets.Store, error) {
-	if a.store != nil {
-		return a.store, nil
+	if a.opened != nil {
+		return a.opened, nil
+	}
+	if err := migration.Unfinished(a.place.paths.Migration, a.place.config.Store); err != nil {
+		return nil, err
 	}
 	store, err := stores.Open(ctx, a.storeOptions(ctx))
 	if a.asking != nil { // ^C is no wrong passphrase
@@ -137,7 +142,7 @@ func (a *app) openStore(ctx context.Context) (secrets.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.store = store // open until the program ends
+	a.opened = store // open until the program ends
 	return store, nil
 }
 
@@ -149,11 +154,15 @@ func (a *app) storeOptions(ctx context.Context) stores.Options {
 			if a.quiet {
 				return "", console.ErrNoTerminal
 			}
+			if a.answer != "" {
+				return a.answer, nil
+			}
 			passphrase, err := a.io.Hidden(ctx, "passphrase of the store (not shown): ")
 			if errors.Is(err, context.Canceled) {
 				a.asking = err
 			}
-			return string(passphrase), err
+			a.answer = string(passphrase)
+			return a.answer, err
 		},
 	}
 }

@@ -147,14 +147,14 @@ func (a *app) makeStore(ctx context.Context) error {
 		return a.asking
 	}
 	if err == nil {
-		a.store = store
+		a.opened = store
 	}
 	if !errors.Is(err, secrets.ErrNoStore) {
 		return nil // it is there; what is wrong with it, if anything, the list will say, or the daemon
 	}
 	options := a.storeOptions(ctx)
 	options.Create = true
-	if a.store, err = stores.Open(ctx, options); err != nil {
+	if a.opened, err = stores.Open(ctx, options); err != nil {
 		return err
 	}
 	home := a.place.paths.Home

@@ -60,12 +60,21 @@ func readAssignments(ctx context.Context, r io.Reader) ([]assignment, error) {
 
 // assign stores what the lines give, all in one change; what is set already stays.
 func (a *app) assign(ctx context.Context, list []control.Secret, lines []assignment) error {
-	var changes []control.Change
+	var unset []assignment
 	for _, line := range lines {
 		if s, ok := find(list, line.name); ok && s.Set {
 			a.io.Say("%s is set already and stays as it is; mb-secrets set %s changes it", line.name, line.name)
 			continue
 		}
+		unset = append(unset, line)
+	}
+	return a.store(ctx, list, unset)
+}
+
+// store stores what the lines give, all in one change, and shows how it comes into force.
+func (a *app) store(ctx context.Context, list []control.Secret, lines []assignment) error {
+	var changes []control.Change
+	for _, line := range lines {
 		a.advise(list, line.name, line.value)
 		changes = append(changes, control.Change{Name: line.name, Value: line.value.Reveal()})
 	}

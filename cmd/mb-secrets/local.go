@@ -18,6 +18,7 @@ type local struct {
 	lock         func(ctx context.Context, do func() error) error
 	open         func(ctx context.Context) (secrets.Store, error)
 	requirements func(ctx context.Context) ([]secrets.Requirement, error)
+	migrate      func(ctx context.Context, m control.Migration, report func(control.Progress)) error
 }
 
 // with opens the store for one operation. What could ask a person or takes long happens in open, before the lock.
@@ -139,6 +140,11 @@ func valueOf(change control.Change, recipe *secrets.Recipe) (secrets.Value, erro
 func noRecipe(name secrets.Name) error {
 	err := commandline.Usage("the compose file does not say how to generate %s", name)
 	return hint.Wrap(err, "mb-secrets set %s, or mb-secrets generate %s --length 32", name, name)
+}
+
+// Migrate holds the lock for the whole move: a daemon that starts meanwhile waits for it.
+func (l *local) Migrate(ctx context.Context, m control.Migration, report func(control.Progress)) error {
+	return l.lock(ctx, func() error { return l.migrate(ctx, m, report) })
 }
 
 // Delete empties every slot of name.

@@ -256,3 +256,43 @@ func TestInitIsResumedAfterInterrupt(t *testing.T) {
 	start(t, home, "init").sees("[3/3]").sees("[Y/n] ").types("n\r").sees("shown): ").types("canary-third-value\r").
 		sees("again: ").types("canary-third-value\r").sees("all 3 required secrets are set").ends(0)
 }
+
+func TestImportOnATerminal(t *testing.T) {
+	home := makeHome(t, true)
+	file := filepath.Join(t.TempDir(), "old.env")
+	text := "API_KEY=canary-imported-value\nDB_HOST=localhost\n"
+	write := func() {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	start(t, home, "import", file).sees("replaces the stored value").sees("Take 1 of them? [y/N]").types("n\r").sees("not confirmed: nothing changed").ends(1)
+	start(t, home, "import", file).sees("Take 1 of them? [y/N]").types("y\r").sees("API_KEY is changed").
+		sees("with DB_HOST in it, which was not taken? [y/N]").types("\r").ends(0)
+	if got, err := os.ReadFile(file); err != nil || string(got) != text {
+		t.Errorf("the file is %q, %v", got, err)
+	}
+	start(t, home, "import", file).sees("stored already").sees("with DB_HOST in it").types("\x03").sees("interrupted").ends(130)
+	// A hard link shows what the blocks of the file hold after it is gone.
+	link := file + ".link"
+	if err := os.Link(file, link); err != nil {
+		t.Fatal(err)
+	}
+	start(t, home, "import", file).sees("with DB_HOST in it").types("yes\r").sees("overwritten and removed").ends(0)
+	if _, err := os.Stat(file); !os.IsNotExist(err) {
+		t.Errorf("the file stays: %v", err)
+	}
+	if got, err := os.ReadFile(link); err != nil || !bytes.Equal(got, make([]byte, len(text))) {
+		t.Errorf("the blocks hold %q, %v", got, err)
+	}
+	// A file that somebody writes to while it is asked about stays.
+	write()
+	p := start(t, home, "import", file).sees("with DB_HOST in it")
+	text += "NEW=canary-new\n"
+	write()
+	p.types("y\r").sees("was changed meanwhile and stays").ends(1)
+	if got, err := os.ReadFile(file); err != nil || string(got) != text {
+		t.Errorf("the file is %q, %v", got, err)
+	}
+}

@@ -88,13 +88,23 @@ func (d *daemon) Change(ctx context.Context, changes []control.Change, report fu
 		d.record(control.Event{Kind: "secret", Secret: string(name), Message: outcome})
 	}
 	if errors.Is(err, rotation.ErrUnfinished) {
-		d.doubts(ctx, err)
-		select {
-		case d.unfinished <- struct{}{}:
-		default:
-		}
+		d.leftUnfinished(ctx, err)
 	}
 	return d.outcome(err)
+}
+
+// leftUnfinished has a change that was left unfinished carried on.
+func (d *daemon) leftUnfinished(ctx context.Context, err error) {
+	d.doubts(ctx, err)
+	d.wakeFinish()
+}
+
+// wakeFinish has finishChanges look again.
+func (d *daemon) wakeFinish() {
+	select {
+	case d.unfinished <- struct{}{}:
+	default:
+	}
 }
 
 // doubts notes whether it is certain that the databases have what the store holds.

@@ -43,7 +43,7 @@ type daemon struct {
 	log    *slog.Logger
 	events *control.EventLog
 	redact *redaction
-	open   func(context.Context) (secrets.Store, error)
+	open   opener
 
 	world      *world
 	supervisor *supervisor.Supervisor
@@ -56,14 +56,18 @@ type daemon struct {
 	degraded   chan string   // services whose last lines are to be kept
 	unfinished chan struct{} // holds one token when a change was left unfinished
 	refreshing sync.Mutex    // one refresh at a time
+	promoting  sync.Mutex    // held from a promotion until what it brought is read: it is no change by hand
+	opening    sync.Mutex    // one opening of the store, or move to another, at a time
 
 	mu        sync.Mutex
 	phase     control.Phase // of the daemon's own making; "" once the supervisor knows better
 	reason    error
 	shown     control.Phase // as last announced
 	shownAt   time.Time
+	kind      string // of the store, as configured
 	project   *stack.Project
 	values    map[secrets.Name]secrets.Value
+	dates     dates             // of the store's items, as of the last time values were read
 	revisions map[string]uint64 // by service: how often its secrets changed
 	intent    intent
 	creates   uint64
@@ -73,14 +77,14 @@ type daemon struct {
 }
 
 func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *control.EventLog, redact *redaction,
-	open func(context.Context) (secrets.Store, error),
+	open opener,
 ) (*daemon, error) {
 	stopped, err := readIntent(paths.Intent)
 	if err != nil {
 		return nil, hint.Wrap(err, "look at the file, or remove it to start everything")
 	}
 	d := &daemon{
-		config: cfg, paths: paths, log: log, events: events, redact: redact, open: open, intent: stopped,
+		config: cfg, kind: cfg.Store, paths: paths, log: log, events: events, redact: redact, open: open, intent: stopped,
 		store: newLateStore(), lastLines: map[string][]string{},
 		again: make(chan chan error), started: make(chan struct{}), unfinished: make(chan struct{}, 1),
 		degraded: make(chan string, 16), revisions: map[string]uint64{},
@@ -107,6 +111,7 @@ func (d *daemon) Serve(ctx context.Context, hangup <-chan struct{}) error {
 	group.Go(func() error { d.announce(ctx); return nil })
 	group.Go(func() error { d.excerpts(ctx); return nil })
 	group.Go(func() error { d.onHangup(ctx, hangup); return nil })
+	group.Go(func() error { d.watchStore(ctx); return nil })
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -128,7 +133,7 @@ func (d *daemon) until(ctx context.Context, hangup <-chan struct{}, phase contro
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err() == nil
 		}
-		d.setPhase(phase, err)
+		d.setPhase(phaseOf(err, phase), err)
 		select {
 		case <-time.After(delay):
 		case <-hangup:
@@ -159,21 +164,6 @@ func (d *daemon) tryAgain(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-}
-
-func (d *daemon) openStore(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	store, err := d.open(ctx)
-	if err == nil {
-		if _, err = store.List(ctx); err == nil {
-			d.store.set(store, nil)
-			return nil
-		}
-		err = errors.Join(err, closeStore(store))
-	}
-	d.store.set(nil, err)
-	return err
 }
 
 // start loads the project and the secrets for the first time.
@@ -257,24 +247,34 @@ func (d *daemon) apply(ctx context.Context) (changed bool, ticket uint64, err er
 
 // readValues reads every required secret that is set, and teaches the redaction what must never be shown.
 func (d *daemon) readValues(ctx context.Context) (map[secrets.Name]secrets.Value, error) {
+	at := time.Now()
+	entries, err := d.store.List(ctx)
+	if err != nil {
+		return nil, err
+	}
 	values := map[secrets.Name]secrets.Value{}
 	var known []secrets.Value
-	for _, r := range d.requirements() {
-		for _, slot := range secrets.Slots {
-			item, err := d.store.Get(ctx, r.Name, slot)
-			if errors.Is(err, secrets.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-			known = append(known, item.Value)
-			if slot == secrets.Current {
-				values[r.Name] = item.Value
-			}
+	required := d.requirements()
+	for _, e := range entries {
+		if !slices.ContainsFunc(required, func(r secrets.Requirement) bool { return r.Name == e.Name }) {
+			continue
+		}
+		item, err := d.store.Get(ctx, e.Name, e.Slot)
+		if errors.Is(err, secrets.ErrNotFound) { // gone meanwhile
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		known = append(known, item.Value)
+		if e.Slot == secrets.Current {
+			values[e.Name] = item.Value
 		}
 	}
 	d.redact.learn(known)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dates = newDates(entries, at)
 	return values, nil
 }
 
@@ -340,10 +340,13 @@ func (d *daemon) finishChanges(ctx context.Context) {
 
 // finish brings into force what waits in pending, and makes sure of the databases.
 func (d *daemon) finish(ctx context.Context, report rotation.Report) error {
-	if err := d.rotator.BeforeDelivery(ctx); err != nil {
-		return err
+	d.promoting.Lock()
+	err := d.rotator.BeforeDelivery(ctx)
+	if err == nil {
+		_, err = d.update(ctx)
 	}
-	if _, err := d.update(ctx); err != nil {
+	d.promoting.Unlock()
+	if err != nil {
 		return err
 	}
 	return d.rotator.AfterStart(ctx, report)

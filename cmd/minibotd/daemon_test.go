@@ -186,7 +186,7 @@ func TestNothingThatIsSecretGoesOverTheSocket(t *testing.T) {
 }
 
 // testDaemon is one without an engine, a compose file and, until opens says otherwise, a store.
-func testDaemon(t *testing.T, opens func(context.Context) (secrets.Store, error)) *daemon {
+func testDaemon(t *testing.T, opens opener) *daemon {
 	t.Helper()
 	paths, err := config.NewPaths(t.TempDir())
 	if err == nil {
@@ -214,7 +214,7 @@ func testDaemon(t *testing.T, opens func(context.Context) (secrets.Store, error)
 func TestRequestsEndTheWaitForTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		attempts, opened := 0, &closing{Store: secrets.NewMemory()}
-		d := testDaemon(t, func(context.Context) (secrets.Store, error) {
+		d := testDaemon(t, func(context.Context, string) (secrets.Store, error) {
 			if attempts++; attempts < 5 {
 				return nil, hint.Wrap(secrets.ErrNoStore, "mb-secrets init")
 			}
@@ -263,7 +263,7 @@ func TestTheWaitForTheStoreGrows(t *testing.T) {
 		var at []time.Duration
 		begin := time.Now()
 		ctx, cancel := context.WithCancel(t.Context())
-		d := testDaemon(t, func(context.Context) (secrets.Store, error) {
+		d := testDaemon(t, func(context.Context, string) (secrets.Store, error) {
 			if at = append(at, time.Since(begin)); len(at) == 7 {
 				cancel()
 			}

@@ -52,10 +52,10 @@ func (d *daemon) operate(ctx context.Context, op control.Operation, say rotation
 
 // reload reads the compose file and the store again.
 func (d *daemon) reload(ctx context.Context, services map[string]bool, say rotation.Report) error {
-	if err := d.rotator.BeforeDelivery(ctx); err != nil {
+	if err := d.takeByHand(ctx, say); err != nil {
 		return err
 	}
-	changed, ticket, err := d.refresh(ctx)
+	changed, ticket, err := d.promoteAndRefresh(ctx)
 	if err != nil {
 		return err
 	}
@@ -74,6 +74,15 @@ func (d *daemon) reload(ctx context.Context, services map[string]bool, say rotat
 	err = d.rotator.AfterStart(ctx, say)
 	d.doubts(ctx, err)
 	return err
+}
+
+func (d *daemon) promoteAndRefresh(ctx context.Context) (changed bool, ticket uint64, err error) {
+	d.promoting.Lock()
+	defer d.promoting.Unlock()
+	if err := d.rotator.BeforeDelivery(ctx); err != nil {
+		return false, 0, err
+	}
+	return d.refresh(ctx)
 }
 
 // concerned is the set of services that an order names.

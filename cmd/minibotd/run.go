@@ -71,8 +71,8 @@ func runDaemon(ctx context.Context, paths config.Paths, io *console.IO) (err err
 	defer func() { err = errors.Join(err, events.Close()) }()
 	redact := &redaction{}
 	log := slog.New(slog.NewTextHandler(redact.writer(io.Err), &slog.HandlerOptions{Level: cfg.Level()}))
-	d, err := newDaemon(cfg, paths, log, events, redact, func(ctx context.Context) (secrets.Store, error) {
-		return stores.Open(ctx, stores.Options{Kind: cfg.Store, Home: paths.Home, Passphrase: credential})
+	d, err := newDaemon(cfg, paths, log, events, redact, func(ctx context.Context, kind string) (secrets.Store, error) {
+		return stores.Open(ctx, stores.Options{Kind: kind, Home: paths.Home, Passphrase: credential})
 	})
 	if err != nil {
 		return err

@@ -54,7 +54,7 @@ func TestSettle(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := testDaemon(t, func(context.Context) (secrets.Store, error) { return secrets.NewMemory(), nil })
+				d := testDaemon(t, func(context.Context, string) (secrets.Store, error) { return secrets.NewMemory(), nil })
 				d.supervisor = supervisor.New(&test.runtime, supervisor.Options{})
 				ctx, cancel := context.WithCancel(t.Context())
 				ended := make(chan error, 1)

@@ -81,7 +81,7 @@ func (d *daemon) Status(ctx context.Context) (control.Status, error) {
 	seen := d.supervisor.Status()
 	out := control.Status{
 		Phase: d.overall(seen), Version: control.Version, PID: os.Getpid(),
-		Store: control.Store{Kind: d.config.Store, State: "open"}, Services: []control.Service{}, Secrets: []control.Secret{},
+		Store: control.Store{Kind: d.storeKind(), State: "open"}, Services: []control.Service{}, Secrets: []control.Secret{},
 	}
 	d.mu.Lock()
 	out.Since, out.Reason, out.Hint = d.shownAt, errorText(d.reason), hint.Of(d.reason)

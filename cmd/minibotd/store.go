@@ -34,6 +34,15 @@ func (l *lateStore) set(store secrets.Store, failure error) {
 	l.once.Do(func() { close(l.tried) })
 }
 
+// replace puts another store in place of the one that is open, and closes that.
+func (l *lateStore) replace(store secrets.Store) error {
+	l.mu.Lock()
+	before := l.store
+	l.mu.Unlock()
+	l.set(store, nil)
+	return closeStore(before)
+}
+
 // close closes the store, if it is open; later calls find it locked.
 func (l *lateStore) close() error {
 	l.mu.Lock()

@@ -10,18 +10,17 @@ import (
 	"path/filepath"
 	"strings"
 
+	"minibot/config"
 	"minibot/hint"
 	"minibot/secrets"
 	"minibot/secrets/agefile"
 )
 
-// Kinds lists the kinds of store that there are.
-var Kinds = []string{"age"}
-
 // Options name a store. See agefile.Options for Passphrase, Create and WithPassphrase.
 type Options struct {
-	Kind           string // one of Kinds
+	Kind           string // one of config.Stores
 	Home           string // MINIBOT_HOME: the kind "age" keeps store.age and age.key in it
+	Service        string // of the items in a keychain; "" is "minibot"
 	Passphrase     func() (string, error)
 	Create         bool
 	WithPassphrase bool
@@ -44,6 +43,6 @@ func Open(ctx context.Context, options Options) (secrets.Store, error) {
 		}
 		return store, nil
 	}
-	kinds := strings.Join(Kinds, ", ")
+	kinds := strings.Join(config.Stores, ", ")
 	return nil, hint.Wrap(fmt.Errorf("open store: unknown kind %q: there is %s", options.Kind, kinds), "name one of these kinds in config.toml: %s", kinds)
 }

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"minibot/control"
+	"minibot/hint"
+	"minibot/rotation"
+	"minibot/secrets"
+)
+
+// storeInterval is how often the store is looked through for changes made by hand. A look reads no value, but with the
+// security program it is a process that lists the whole keychain.
+const storeInterval = 30 * time.Second
+
+// dateGrain is how coarse the dates of a store are, with something to spare: two changes within one second have one date.
+const dateGrain = 2 * time.Second
+
+// dates is when the current items of a store were changed, as of a look at it.
+type dates struct {
+	at      time.Time
+	changed map[secrets.Name]time.Time
+}
+
+func newDates(entries []secrets.Entry, at time.Time) dates {
+	d := dates{at, map[secrets.Name]time.Time{}}
+	for _, e := range entries {
+		if e.Slot == secrets.Current {
+			d.changed[e.Name] = e.Changed
+		}
+	}
+	return d
+}
+
+// since returns the names whose current item may be another one than at an earlier look: a date is another, an item has
+// come or gone, or was so young then that a change within the same second would not show.
+func (d dates) since(earlier dates) []secrets.Name {
+	var names []secrets.Name
+	for name, changed := range d.changed {
+		before, known := earlier.changed[name]
+		if !known || !changed.Equal(before) || earlier.at.Sub(before) < dateGrain {
+			names = append(names, name)
+		}
+	}
+	for name := range earlier.changed {
+		if _, stays := d.changed[name]; !stays {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// watchStore looks for changes made by hand, in the Keychain say, at every tick until ctx ends.
+func (d *daemon) watchStore(ctx context.Context) {
+	tick := time.NewTicker(storeInterval)
+	defer tick.Stop()
+	said := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		err := d.takeByHand(ctx, func(service, message string) {
+			d.record(control.Event{Kind: "secret", Service: service, Message: message})
+		})
+		if text := errorText(err); text != said && ctx.Err() == nil { // a locked store is one all night
+			if said = text; err != nil {
+				d.log.Warn("look for changes made by hand", keyError, err)
+				d.record(control.Event{Kind: "error", Message: "look for changes made by hand: " + text})
+			}
+		}
+	}
+}
+
+// takeByHand finds what was changed by hand since values were last read, and brings it into force as a change like any
+// other. Only what has another date is read.
+func (d *daemon) takeByHand(ctx context.Context, say rotation.Report) error {
+	if !d.promoting.TryLock() { // what is new in the store is about to be read
+		return nil
+	}
+	defer d.promoting.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	changing, others := false, false
+	var faults error
+	err := d.rotator.ByHand(ctx, func(ctx context.Context) (was map[secrets.Name]secrets.Value, err error) {
+		was, others, faults = d.byHand(ctx)
+		for _, name := range slices.Sorted(maps.Keys(was)) {
+			d.record(control.Event{Kind: "secret", Secret: string(name), Message: "was changed by hand; the change begins"})
+			say("", fmt.Sprintf("%s was changed by hand", name))
+		}
+		if changing = len(was) > 0; changing {
+			d.changing(1)
+		}
+		return was, nil
+	}, say)
+	if changing {
+		d.changing(-1)
+	}
+	if errors.Is(err, rotation.ErrUnfinished) {
+		d.leftUnfinished(ctx, err)
+	}
+	if others {
+		_, updated := d.update(ctx)
+		err = errors.Join(err, updated)
+		d.wakeFinish() // a new value may not be in its database yet
+	}
+	return errors.Join(err, faults)
+}
+
+// byHand returns what was in force of the secrets that hold another value now, and whether some came or went. Names that
+// cannot be read are left out and reported.
+func (d *daemon) byHand(ctx context.Context) (was map[secrets.Name]secrets.Value, others bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	d.refreshing.Lock()
+	defer d.refreshing.Unlock()
+	at := time.Now()
+	entries, err := d.store.List(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	now := newDates(entries, at)
+	d.mu.Lock()
+	names, values := now.since(d.dates), d.values
+	d.dates = now // what cannot be read is not asked for again at every tick: in a keychain that is a dialog each time
+	d.mu.Unlock()
+	was = map[secrets.Name]secrets.Value{}
+	var faults []error
+	for _, r := range d.requirements() {
+		if !slices.Contains(names, r.Name) {
+			continue
+		}
+		item, err := d.store.Get(ctx, r.Name, secrets.Current)
+		if err != nil && !errors.Is(err, secrets.ErrNotFound) {
+			faults = append(faults, hint.Wrap(fmt.Errorf("%s was changed by hand, and cannot be read: %w", r.Name, err),
+				"mb-secrets set %s stores it as minibot's own; until then what was in force stays", r.Name))
+			continue
+		}
+		switch before := values[r.Name]; {
+		case before.Equal(item.Value):
+		case before.IsZero() || item.Value.IsZero():
+			others = true
+		default:
+			was[r.Name] = before
+			d.redact.learn([]secrets.Value{item.Value})
+		}
+	}
+	return was, others, errors.Join(faults...)
+}
