@@ -106,14 +106,8 @@ func (s *Store) write(ctx context.Context, at place, value secrets.Value) error 
 	data := value.Reveal()
 	defer clear(data)
 	err := update(at.service, at.account, data)
-	if errors.Is(err, itemNotFound) && ctx.Err() == nil {
-		err = add(at.service, at.account, data)
-	}
-	if errors.Is(err, duplicateItem) && ctx.Err() == nil { // another program has added it meanwhile
-		err = update(at.service, at.account, data)
-		if errors.Is(err, itemNotFound) {
-			err = duplicateItem
-		}
+	if errors.Is(err, itemNotFound) {
+		err = s.insert(ctx, at, data)
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -122,6 +116,24 @@ func (s *Store) write(ctx context.Context, at place, value secrets.Value) error 
 		return s.explain(err, at)
 	}
 	return s.readBack(at, data)
+}
+
+// insert makes an item that was not there. Another program may have made it meanwhile: then it is updated.
+func (s *Store) insert(ctx context.Context, at place, data []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := add(at.service, at.account, data)
+	if !errors.Is(err, duplicateItem) {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := update(at.service, at.account, data); !errors.Is(err, itemNotFound) {
+		return err
+	}
+	return duplicateItem // there, and not to be found
 }
 
 func (s *Store) readBack(at place, want []byte) error {

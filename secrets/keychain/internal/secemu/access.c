@@ -166,7 +166,7 @@ static OSStatus befall(struct call *c, CFTypeRef service, CFTypeRef account) {
     if (!r) return PROCEED;
     int id = r->id, action = r->action;
     OSStatus status = r->status;
-    if (action == SECEMU_RIVAL) items_put(r->service, r->account, "rival", 5, &rival);
+    if (action == SECEMU_RIVAL) items_put(r->service, r->account, "rival", 5, 0, &rival);
     if (r->once) lift(id);
     switch (action) {
     case SECEMU_FAIL:
@@ -244,8 +244,8 @@ void secemu_await(int calls) { CONTROL(while (waiting < calls) await_change()); 
 void secemu_identity(const char *application, const char *partition) {
     CONTROL(name(current.application, application); name(current.partition, partition));
 }
-void secemu_put(const char *service, const char *account, const void *data, size_t size) {
-    CONTROL(items_put(service, account, data, size, &current));
+void secemu_put(const char *service, const char *account, const void *data, size_t size, int elsewhere) {
+    CONTROL(items_put(service, account, data, size, elsewhere, &current));
 }
 int secemu_rule(const char *service, const char *account, int operations, int action, int32_t status, int once) {
     CONTROL(int id = rule(service, account, operations, action, status, once));

@@ -48,8 +48,16 @@ static struct item *find(struct item *from, const struct query *q) {
 
 static struct item *find_key(CFTypeRef service, CFTypeRef account) {
     for (struct item *it = items; it; it = it->next)
-        if (cf_equal(service, it->service) && cf_equal(account, it->account)) return it;
+        if (!it->elsewhere && cf_equal(service, it->service) && cf_equal(account, it->account)) return it;
     return NULL;
+}
+
+// append puts an item after every other.
+static void append(struct item *it) {
+    struct item **at = &items;
+    while (*at) at = &(*at)->next;
+    *at = it;
+    it->next = NULL;
 }
 
 static void set_data(struct item *it, CFDataRef data, const struct call *c) {
@@ -59,7 +67,7 @@ static void set_data(struct item *it, CFDataRef data, const struct call *c) {
     it->modified = clock_now();
 }
 
-static void insert(CFTypeRef service, CFTypeRef account, CFTypeRef label, CFDataRef data, const struct call *c) {
+static struct item *insert(CFTypeRef service, CFTypeRef account, CFTypeRef label, CFDataRef data, const struct call *c) {
     struct item *it = calloc(1, sizeof *it);
     if (!it) abort();
     cf_set(&it->service, service);
@@ -70,6 +78,7 @@ static void insert(CFTypeRef service, CFTypeRef account, CFTypeRef label, CFData
     access_create(&it->access, &c->who);
     it->next = items;
     items = it;
+    return it;
 }
 
 static void drop(struct item *gone) {
@@ -82,15 +91,21 @@ static void drop(struct item *gone) {
     }
 }
 
-void items_put(const char *service, const char *account, const void *data, size_t size, const struct identity *who) {
+void items_put(const char *service, const char *account, const void *data, size_t size, int elsewhere,
+               const struct identity *who) {
     CFTypeRef s = cf_string(service), a = *account ? cf_string(account) : 0, d = cf_data(data, size);
     struct call c = {.who = *who};
-    struct item *it = find_key(s, a);
+    struct item *it = elsewhere ? NULL : find_key(s, a);
     if (it) {
         set_data(it, d, &c);
         access_rewrite(&it->access, who);
     } else {
-        insert(s, a, 0, d, &c);
+        it = insert(s, a, 0, d, &c);
+        if (elsewhere) {
+            items = it->next;
+            it->elsewhere = 1;
+            append(it);
+        }
     }
     CFRelease(s), CFRelease(d);
     if (a) CFRelease(a);

@@ -21,6 +21,7 @@ struct access {
 struct item {
     struct item *next;
     CFTypeRef service, account, label; // 0: none
+    int elsewhere;                     // in another keychain than the default one, searched after it
     CFDataRef data;
     double created, modified;
     struct access access;
@@ -49,7 +50,8 @@ OSStatus judge(struct call *, CFTypeRef service, CFTypeRef account, struct item 
 void access_create(struct access *, const struct identity *); // of a new item
 void access_rewrite(struct access *, const struct identity *); // of an item whose data is written
 
-void items_put(const char *service, const char *account, const void *data, size_t size, const struct identity *);
+void items_put(const char *service, const char *account, const void *data, size_t size, int elsewhere,
+               const struct identity *);
 void items_drop_all(void);
 void count_read(void), count_write(void);
 

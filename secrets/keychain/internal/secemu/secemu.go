@@ -73,14 +73,19 @@ func Clock(at time.Time) {
 }
 
 // Put writes an item beneath the store, as whoever [As] named. An empty account is none.
-func Put(service, account, data string) {
+func Put(service, account, data string) { put(service, account, data, false) }
+
+// PutElsewhere makes an item in another keychain, which is searched after the default one.
+func PutElsewhere(service, account, data string) { put(service, account, data, true) }
+
+func put(service, account, data string, elsewhere bool) {
 	s, free := text(service)
 	defer free()
 	a, free := text(account)
 	defer free()
 	d, free := text(data)
 	defer free()
-	C.secemu_put(s, a, unsafe.Pointer(d), C.size_t(len(data)))
+	C.secemu_put(s, a, unsafe.Pointer(d), C.size_t(len(data)), flag(elsewhere))
 }
 
 // Rule is something that befalls operations on an item. An empty Service or Account stands for every one.

@@ -16,7 +16,9 @@ void secemu_lock(int locked);
 void secemu_desktop(int present);                                   // whether dialogs can be shown
 void secemu_identity(const char *application, const char *partition); // whose calls the next ones are
 void secemu_clock(double unix_seconds);                             // 0: the real clock
-void secemu_put(const char *service, const char *account, const void *data, size_t size); // by the current identity
+
+// Writes an item as the current identity: in the default keychain, or a new one in another, which is searched after it.
+void secemu_put(const char *service, const char *account, const void *data, size_t size, int elsewhere);
 
 // From here on, until it is lifted, an action befalls the operations on an item; "" stands for every service or account.
 // With once it befalls one call. Returns what lifts it.
