@@ -112,11 +112,11 @@ func TestLockedShowsNoDialog(t *testing.T) {
 				t.Errorf("%s: hint %q", what, hint.Of(err))
 			}
 		}
-		cancel()
 		open(t, keychain.Options{Service: service})
-		if entries, err := s.List(t.Context()); err != nil || len(entries) != 1 {
+		if entries, err := s.List(ctx); err != nil || len(entries) != 1 {
 			t.Errorf("List while locked: %v, %v", entries, err)
 		}
+		cancel()
 		secemu.Lock(false)
 		mustHold(t, s, secrets.Current, canary)
 	}

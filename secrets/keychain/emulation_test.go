@@ -64,15 +64,19 @@ func (e emulated) test(t *testing.T, arguments ...string) (string, error) {
 	return string(out), err
 }
 
-// TestEmulation runs the conformance suite and the tests of faults on the emulated keychain.
+// TestEmulation runs the tests that are tagged secemu, the conformance suite among them, on the emulated keychain: plain, under the race
+// detector, and with each of the mutants, which have to fail.
 func TestEmulation(t *testing.T) {
 	e := prepare(t)
-	for name, arguments := range map[string][]string{"plain": nil, "race": {"-race"}} {
-		t.Run(name, func(t *testing.T) {
-			if out, err := e.test(t, arguments...); err != nil {
-				t.Fatalf("%v\n%s", err, out)
-			}
-		})
+	t.Run("plain", func(t *testing.T) { e.mustPass(t) })
+	t.Run("race", func(t *testing.T) { e.mustPass(t, "-race") })
+	t.Run("mutants", e.testMutants)
+}
+
+func (e emulated) mustPass(t *testing.T, arguments ...string) {
+	t.Helper()
+	if out, err := e.test(t, arguments...); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
 }
 

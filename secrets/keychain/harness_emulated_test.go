@@ -4,6 +4,7 @@ package keychain_test
 
 import (
 	"testing"
+	"time"
 
 	"minibot/secrets"
 	"minibot/secrets/keychain"
@@ -14,12 +15,20 @@ import (
 // service is what the tests use, not the default one: a store that ignores its option is seen.
 const service = "minibot.test"
 
+// patience is how long a test may take before what waits in the emulation is made to fail.
+const patience = 10 * time.Second
+
 // emulation empties the emulated keychain. When the test ends, no CoreFoundation object may be left.
 func emulation(t testing.TB) {
 	t.Helper()
 	secemu.Reset()
 	before := secemu.Live()
+	watchdog := time.AfterFunc(patience, func() {
+		t.Errorf("a call hangs for %v", patience)
+		secemu.Reset()
+	})
 	t.Cleanup(func() {
+		watchdog.Stop()
 		secemu.Reset() // ends what waits
 		keychain.Idle()
 		secemu.Reset() // takes away what that may have written

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -39,7 +40,7 @@ var mutants = []mutant{
 	{"the service is not the one of the options", "keychain.go", "service: options.Service", "service: defaultService"},
 	{"locked is not found", "status.go", "hint.Wrap(secrets.ErrLocked", "hint.Wrap(secrets.ErrNotFound"},
 	{"locked is denied", "status.go", "hint.Wrap(secrets.ErrLocked", "hint.Wrap(secrets.ErrDenied"},
-	{"a locked keychain is asked for values", "status.go", "if err == nil && !isUnlocked {", "if false {"},
+	{"a locked keychain is asked for values", "status.go", "if err == nil && !isUnlocked {", "if err == nil && !isUnlocked && false {"},
 	{"denied is locked", "status.go", "secrets.ErrDenied, code), format", "secrets.ErrLocked, code), format"},
 	{"no dialog is always denied", "status.go", "if err := s.usable(); err != nil {", "if err := s.usable(); false {"},
 	{"no keychain is denied", "status.go", "secrets.ErrUnavailable, code)", "secrets.ErrDenied, code)"},
@@ -61,8 +62,7 @@ var mutants = []mutant{
 // mutantsAtOnce bounds how many compilers run.
 const mutantsAtOnce = 2
 
-func TestMutants(t *testing.T) {
-	e := prepare(t)
+func (e emulated) testMutants(t *testing.T) {
 	turn := make(chan struct{}, mutantsAtOnce)
 	for i, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {
@@ -108,9 +108,11 @@ func overlay(t *testing.T, path, by string) string {
 // firstFault is the line that says what a mutant broke.
 func firstFault(out string) string {
 	for line := range strings.Lines(out) {
-		if line = strings.TrimSpace(line); strings.Contains(line, "_test.go:") || strings.Contains(line, "checks.go:") || strings.HasPrefix(line, "secemu: ") || strings.Contains(line, "unusable.go:") {
+		if line = strings.TrimSpace(line); faultLine.MatchString(line) {
 			return line
 		}
 	}
-	return "failed"
+	return out
 }
+
+var faultLine = regexp.MustCompile(`^(\w+\.go:\d+|secemu|panic|fatal error): `)

@@ -33,7 +33,7 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 
 static struct rule *rules;
 static struct dialog *dialogs;
-static int last_rule, locked, desktop = 1, closing, waiting, shown, reads, writes;
+static int last_rule, locked, desktop = 1, closing, waiting, resets, shown, reads, writes;
 static double fixed_clock;
 
 static const struct identity first = {"minibot", "teamid:MINIBOT"}, rival = {"rival", "cdhash:rival"};
@@ -211,7 +211,12 @@ static void name(char *to, const char *from) {
     strcpy(to, from);
 }
 
+static void await_calls(int calls) {
+    for (int now = resets; waiting < calls && resets == now;) await_change();
+}
+
 static void reset(void) {
+    resets++;
     closing = 1;
     wake();
     while (waiting) await_change();
@@ -240,7 +245,7 @@ void secemu_desktop(int present) { CONTROL(desktop = present); }
 void secemu_clock(double seconds) { CONTROL(fixed_clock = seconds); }
 void secemu_lift(int id) { CONTROL(lift(id)); }
 void secemu_answer(int answer) { CONTROL(answer_all(answer)); }
-void secemu_await(int calls) { CONTROL(while (waiting < calls) await_change()); }
+void secemu_await(int calls) { CONTROL(await_calls(calls)); }
 void secemu_identity(const char *application, const char *partition) {
     CONTROL(name(current.application, application); name(current.partition, partition));
 }

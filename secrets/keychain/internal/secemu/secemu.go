@@ -119,7 +119,7 @@ func (r Rule) set(action, status int) func() {
 	return func() { C.secemu_lift(id) }
 }
 
-// Await blocks until so many calls wait, at a dialog or at [Rule.Hang].
+// Await blocks until so many calls wait, at a dialog or at [Rule.Hang], or until Reset.
 func Await(calls int) { C.secemu_await(C.int(calls)) }
 
 // Reply answers every dialog that is shown.

@@ -25,7 +25,7 @@ void secemu_put(const char *service, const char *account, const void *data, size
 int secemu_rule(const char *service, const char *account, int operations, int action, int32_t status, int once);
 void secemu_lift(int rule);
 
-void secemu_await(int calls);   // until so many calls wait: at a dialog or at SECEMU_HANG
+void secemu_await(int calls);   // until so many calls wait, at a dialog or at SECEMU_HANG, or a reset
 void secemu_answer(int answer); // to every dialog that is shown
 int secemu_dialogs(void);       // how many were shown so far
 int secemu_reads(void);         // how many values were read so far
