@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
+	if built = os.Getenv(programVariable); built != "" {
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "security-test-")
 	if err == nil {
 		defer func() { _ = os.RemoveAll(dir) }()
@@ -59,31 +62,55 @@ func open(t testing.TB) (*security.Store, *securitytest.Standin) {
 }
 
 func TestStore(t *testing.T) {
-	variants := map[string]func(testing.TB, *securitytest.Standin, *security.Options){
-		"default": func(testing.TB, *securitytest.Standin, *security.Options) {},
-		"staging service, keychain file, another language, warnings": func(t testing.TB, s *securitytest.Standin, o *security.Options) {
-			o.Service, o.Keychain = "minibot.staging", keychainFile(t)
-			s.Set(func(state *standin.State) {
-				state.Keychains = append(state.Keychains, &standin.Keychain{Path: o.Keychain})
-				state.Messages = "find-generic-password: Das Objekt wurde nicht gefunden: returned 0"
-				state.Fault = "chatty"
-			})
-		},
+	storetest.Run(t, func(t testing.TB) storetest.Harness {
+		store, s := open(t)
+		return storetest.Harness{
+			Store: store, Reopen: func() secrets.Store { return mustOpen(t, security.Options{Program: s.Program}) },
+			Lock: s.Lock, Deny: s.Deny, Block: s.Block, Reads: s.Reads, SetClock: s.SetClock, AttributesReadable: true,
+		}
+	})
+}
+
+// TestOtherOptions: a service and a keychain of its own, while the program warns and speaks another language.
+func TestOtherOptions(t *testing.T) {
+	store, s := open(t)
+	o := security.Options{Program: s.Program, Service: "minibot.staging", Keychain: keychainFile(t)}
+	s.Set(func(state *standin.State) {
+		state.Keychains = append(state.Keychains, &standin.Keychain{Path: o.Keychain})
+		state.Messages = "find-generic-password: Das Objekt wurde nicht gefunden: returned 0"
+		state.Fault = "chatty"
+	})
+	staging := mustOpen(t, o)
+	long := strings.Repeat(`canary "long" \`, secrets.MaxValueSize/16)
+	put(t, store, "A", "canary-current")
+	for _, plain := range []string{"canary-a", long, "canary-b"} {
+		put(t, staging, "A", plain)
+		mustHold(t, staging, "A", plain)
 	}
-	for name, prepare := range variants {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			storetest.Run(t, func(t testing.TB) storetest.Harness {
-				s := securitytest.New(t, built)
-				t.Cleanup(func() { s.MustKeepSecret("canary", "0123456789abcdef0123456789abcdef") })
-				o := security.Options{Program: s.Program}
-				prepare(t, s, &o)
-				return storetest.Harness{
-					Store: mustOpen(t, o), Reopen: func() secrets.Store { return mustOpen(t, o) },
-					Lock: s.Lock, Deny: s.Deny, Block: s.Block, Reads: s.Reads, SetClock: s.SetClock, AttributesReadable: true,
-				}
-			})
-		})
+	put(t, staging, "A", long)
+	if err := staging.Put(t.Context(), "A", secrets.Pending, value(t, long)); err != nil {
+		t.Fatal(err)
+	}
+	mustHold(t, store, "A", "canary-current")
+	for s, want := range map[*security.Store]int{store: 1, staging: 2} {
+		if entries, err := s.List(t.Context()); err != nil || len(entries) != want {
+			t.Errorf("List: %v, %v", entries, err)
+		}
+	}
+	if in := s.State().Keychains[0].Items; len(in) != 1 {
+		t.Errorf("the default keychain has %d items", len(in))
+	}
+	s.Lock(true)
+	_, err := staging.Get(t.Context(), "A", secrets.Current)
+	mustFail(t, "locked", err, secrets.ErrLocked)
+	_, err = staging.Get(t.Context(), "B", secrets.Current)
+	mustFail(t, "missing", err, secrets.ErrNotFound)
+	s.Lock(false)
+	if err := errors.Join(staging.Delete(t.Context(), "A", secrets.Current), staging.Delete(t.Context(), "A", secrets.Pending)); err != nil {
+		t.Fatal(err)
+	}
+	if left := len(s.Items()); left != 1 {
+		t.Errorf("%d items are left, want the one of the other store", left)
 	}
 }
 
@@ -128,8 +155,7 @@ func mustHold(t testing.TB, s secrets.Store, name secrets.Name, want string) {
 func mustFail(t testing.TB, what string, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
-		t.Errorf("%s: got %v, want %v", what, err, want)
-		return
+		t.Fatalf("%s: got %v, want %v", what, err, want)
 	}
 	if hint.Of(err) == "" && !errors.Is(want, secrets.ErrNotFound) {
 		t.Errorf("%s: %v has no hint", what, err)
@@ -184,8 +210,12 @@ func TestHandTyped(t *testing.T) {
 	typed := []string{
 		"plain", " with spaces ", `"quoted" 'twice'`, `back\slash\\`, "pässwörd 😀", "\xff\xfe", "0x6869", "6869", "tab\tand\nnewline", "-w", "--", "$HOME `id`",
 		`"`, `\`, "password: x", "find-generic-password: returned -25300",
+		"minibot-base64:aGk=", "minibot-base64:", "minibot-parts:1:", "minibot-",
 	}
 	for i, plain := range typed {
+		if strings.HasPrefix(plain, "minibot-") {
+			continue // a marker that is typed by hand means what it says
+		}
 		name := secrets.Name(fmt.Sprintf("TYPED_%d", i))
 		if _, errs, exit := s.Run("add-generic-password", "-s", "minibot", "-a", string(name), "-w", plain); exit != 0 {
 			t.Fatalf("add: %s", errs)
@@ -193,7 +223,7 @@ func TestHandTyped(t *testing.T) {
 		mustHold(t, store, name, plain)
 	}
 	entries, err := store.List(t.Context())
-	if err != nil || len(entries) != len(typed) {
+	if err != nil || len(entries) != len(typed)-4 {
 		t.Errorf("List: %d entries, %v", len(entries), err)
 	}
 	for i, plain := range typed {
@@ -204,7 +234,8 @@ func TestHandTyped(t *testing.T) {
 		if exit != 0 {
 			t.Fatalf("find exits %d", exit)
 		}
-		if ordinary := !strings.ContainsFunc(plain, func(r rune) bool { return r < ' ' || r > '~' }); ordinary && out != plain+"\n" {
+		marked := strings.HasPrefix(plain, "minibot-base64:") || strings.HasPrefix(plain, "minibot-parts:")
+		if ordinary := !marked && !strings.ContainsFunc(plain, func(r rune) bool { return r < ' ' || r > '~' }); ordinary && out != plain+"\n" {
 			t.Errorf("%q is found as %q", plain, out)
 		} else if !ordinary && !strings.HasPrefix(out, "minibot-base64:") {
 			t.Errorf("%q is found as %q, without a marker", plain, out)
@@ -274,7 +305,7 @@ func TestAnotherProgramsItem(t *testing.T) {
 	try("without a desktop", secrets.ErrLocked)
 	s.Set(func(state *standin.State) { state.Desktop = true })
 	try("a dialog that nobody answers", secrets.ErrDenied)
-	if i := s.Items()[0]; i.Partition != team || string(i.Value) != "canary-foreign" {
+	if items := s.Items(); len(items) != 1 || items[0].Partition != team || string(items[0].Value) != "canary-foreign" {
 		t.Error("the item has changed hands")
 	}
 	if entries, err := store.List(t.Context()); err != nil || len(entries) != 1 {
@@ -282,16 +313,35 @@ func TestAnotherProgramsItem(t *testing.T) {
 	}
 }
 
+// TestNoValue: missing, empty and impossible are different answers, and each of them can be mended by a Put or a Delete.
+func TestNoValue(t *testing.T) {
+	store, s := open(t)
+	for name, c := range map[secrets.Name]struct {
+		value []byte
+		want  error
+	}{"EMPTY": {nil, secrets.ErrEmptyValue}, "NUL": {[]byte("canary\x00"), secrets.ErrNUL}} {
+		for what, mend := range map[string]func() error{
+			"Delete": func() error { return store.Delete(t.Context(), name, secrets.Current) },
+			"Put":    func() error { return store.Put(t.Context(), name, secrets.Current, value(t, "canary-new")) },
+		} {
+			s.Set(func(state *standin.State) { state.Keychains[0].Items = nil })
+			s.Add(standin.Item{Service: "minibot", Account: string(name), Partition: standin.Tool, Value: c.value})
+			_, err := store.Get(t.Context(), name, secrets.Current)
+			mustFail(t, string(name), err, c.want)
+			if err := mend(); err != nil {
+				t.Errorf("%s: %s: %v", name, what, err)
+			}
+		}
+	}
+	_, err := store.Get(t.Context(), "MISSING", secrets.Current)
+	mustFail(t, "MISSING", err, secrets.ErrNotFound)
+}
+
 func TestAnswers(t *testing.T) {
 	store, s := open(t)
 	put(t, store, "SET", "canary-set")
 	put(t, store, "LONG", strings.Repeat("canary-long\n", 1000))
-	s.Add(standin.Item{Service: "minibot", Account: "EMPTY", Partition: standin.Tool})
-	s.Add(standin.Item{Service: "minibot", Account: "NUL", Partition: standin.Tool, Value: []byte("canary\x00")})
 	get := func(name secrets.Name) error { _, err := store.Get(t.Context(), name, secrets.Current); return err }
-	mustFail(t, "missing", get("MISSING"), secrets.ErrNotFound)
-	mustFail(t, "empty", get("EMPTY"), secrets.ErrEmptyValue)
-	mustFail(t, "NUL", get("NUL"), secrets.ErrNUL)
 	for status, want := range map[int]error{
 		-128: secrets.ErrDenied, -25293: secrets.ErrDenied, -25308: secrets.ErrLocked, -25315: secrets.ErrLocked, -25292: secrets.ErrDenied,
 		-25294: secrets.ErrNoStore, -25307: secrets.ErrNoStore, -25295: secrets.ErrDamaged, -50: secrets.ErrUnavailable, 2: secrets.ErrUnavailable,
@@ -309,6 +359,19 @@ func TestAnswers(t *testing.T) {
 	// A refused update falls through to adding an item that is there: the program answers 45.
 	s.Set(func(state *standin.State) { state.RefuseWrites = standin.StatusCancelled })
 	mustFail(t, "Put that is refused", store.Put(t.Context(), "SET", secrets.Current, value(t, "canary-new")), secrets.ErrDenied)
+	mustHold(t, store, "SET", "canary-set")
+}
+
+// TestForgets: a write that is answered and does not happen is no success.
+func TestForgets(t *testing.T) {
+	store, s := open(t)
+	put(t, store, "SET", "canary-set")
+	s.Set(func(state *standin.State) { state.Forgets = true })
+	mustFail(t, "Put", store.Put(t.Context(), "SET", secrets.Current, value(t, "canary-new")), secrets.ErrDamaged)
+	mustFail(t, "Put of parts", store.Put(t.Context(), "SET", secrets.Current, value(t, strings.Repeat("ü", 5000))), secrets.ErrDamaged)
+	if err := store.Put(t.Context(), "NEW", secrets.Current, value(t, "canary-new")); err == nil {
+		t.Error("Put of a new one succeeds")
+	}
 	mustHold(t, store, "SET", "canary-set")
 }
 
@@ -403,7 +466,11 @@ func TestWhatTheProgramIsGiven(t *testing.T) {
 			}
 			for _, variable := range e.Env {
 				name, val, _ := strings.Cut(variable, "=")
-				if !strings.Contains(" PATH LC_ALL HOME USER LOGNAME ", " "+name+" ") || name == "LC_ALL" && val != "C" {
+				want := map[string]string{
+					"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C",
+					"HOME": os.Getenv("HOME"), "USER": os.Getenv("USER"), "LOGNAME": os.Getenv("LOGNAME"),
+				}
+				if plain, ok := want[name]; !ok || val != plain {
 					t.Errorf("started with %s in its environment", name)
 				}
 			}

@@ -155,6 +155,9 @@ func (p *program) modify(s *State, r request) int {
 	} else if status != 0 {
 		return p.failed("SecKeychainItemModifyContent", status)
 	}
+	if s.Forgets {
+		return 0
+	}
 	item.Label = pick(r.service)
 	for given, to := range map[*string]*string{r.label: &item.Label, r.kind: &item.Kind, r.comment: &item.Comment, r.generic: &item.Generic} {
 		if given != nil {
@@ -199,6 +202,9 @@ func (p *program) create(s *State, r request) int {
 	}
 	if status := s.write(k); status != 0 {
 		return p.failed(what, status)
+	}
+	if s.Forgets {
+		return 0
 	}
 	label := r.label
 	if label == nil {

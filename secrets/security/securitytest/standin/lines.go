@@ -23,9 +23,9 @@ func readLine(in *bufio.Reader) (string, bool) {
 	return text, true
 }
 
-// splitLine follows split_line in security.c. Inside quotes of either kind, and outside, a backslash takes the next
+// SplitLine follows split_line in security.c. Inside quotes of either kind, and outside, a backslash takes the next
 // character as it is; a closing quote ends the argument; a quote inside an unquoted argument is an ordinary character.
-func splitLine(line string) []string {
+func SplitLine(line string) []string {
 	var (
 		arguments []string
 		now       strings.Builder

@@ -128,7 +128,7 @@ func (p *program) interact() int {
 		if !ok {
 			return result
 		}
-		arguments := splitLine(line)
+		arguments := SplitLine(line)
 		result = p.execute(arguments)
 		if result == -1 {
 			return 0

@@ -26,6 +26,7 @@ type State struct {
 	RefuseWrites int       // the status of every write
 	Messages     string    // what the program says about every error, as in another language; "": English
 	Fault        string    // see misbehave
+	Forgets      bool      // writes succeed and change nothing
 	Clock        time.Time // zero: the machine's
 	Reads        int       // values read so far
 
