@@ -51,6 +51,9 @@ func (p *program) misbehave(fault string) (status int, ends bool) {
 
 // maybeDie counts State.DieAfter down before a command.
 func (p *program) maybeDie() {
+	if !p.mayDie {
+		return
+	}
 	var self, parent bool
 	err := p.files.Update(func(s *State) {
 		switch {

@@ -51,6 +51,7 @@ type program struct {
 	quiet    bool
 	verbose  bool
 	messages string
+	mayDie   bool
 	parent   int
 }
 
@@ -73,7 +74,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err != nil {
 		return report(stderr, err)
 	}
-	p.messages = state.Messages
+	p.messages, p.mayDie = state.Messages, state.DieAfter != nil
 	if status, ends := p.misbehave(state.Fault); ends {
 		return status
 	}

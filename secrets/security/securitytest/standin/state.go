@@ -69,18 +69,23 @@ func (s *State) now() time.Time {
 
 // Load reads the state.
 func (f Files) Load() (*State, error) {
-	content, err := os.ReadFile(f.State)
+	_, state, err := f.read()
+	return state, err
+}
+
+func (f Files) read() (content []byte, state *State, err error) {
+	state = &State{}
+	content, err = os.ReadFile(f.State)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &State{}, nil
+		return nil, state, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	state := &State{}
 	if err := json.Unmarshal(content, state); err != nil {
-		return nil, fmt.Errorf("%s: %w", f.State, err)
+		return nil, nil, fmt.Errorf("%s: %w", f.State, err)
 	}
-	return state, nil
+	return content, state, nil
 }
 
 // Update changes the state under its lock. A crash leaves the old state or the new one.
@@ -90,11 +95,7 @@ func (f Files) Update(edit func(*State)) error {
 		return err
 	}
 	defer func() { _ = lock.Close() }() // unlocks
-	state, err := f.Load()
-	if err != nil {
-		return err
-	}
-	before, err := json.Marshal(state)
+	before, state, err := f.read()
 	if err != nil {
 		return err
 	}
