@@ -1,9 +1,12 @@
 package secretservice_test
 
 import (
-	"context"
+	"errors"
+	"slices"
+	"strings"
 	"testing"
 
+	"minibot/hint"
 	"minibot/secrets"
 	"minibot/secrets/secretservice"
 	"minibot/secrets/secretservice/keyringtest"
@@ -53,12 +56,39 @@ func TestStore(t *testing.T) {
 	})
 }
 
-// A bus that answers nothing at all is as bad as a keyring that does not.
-func TestStoreOnABusThatHangs(t *testing.T) {
-	storetest.Run(t, func(t testing.TB) storetest.Harness {
-		k := keyringtest.Start(t)
-		return storetest.Harness{Store: mustOpen(t, on(k)), Block: either(k.PauseBus, k.ResumeBus)}
-	})
+func value(t testing.TB, plain string) secrets.Value {
+	t.Helper()
+	v, err := secrets.NewValue([]byte(plain))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
 }
 
-var background = context.Background()
+func put(t testing.TB, s secrets.Store, name secrets.Name, plain string) {
+	t.Helper()
+	if err := s.Put(t.Context(), name, secrets.Current, value(t, plain)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustHold(t testing.TB, s secrets.Store, name secrets.Name, want ...string) {
+	t.Helper()
+	item, err := s.Get(t.Context(), name, secrets.Current)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := string(item.Value.Reveal()); !slices.Contains(want, got) {
+		t.Errorf("%s holds %q, want one of %q", name, got, want)
+	}
+}
+
+// mustBe checks an error that a person can mend.
+func mustBe(t testing.TB, what string, err, want error, inHint string) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("%s: got %v, want %v", what, err, want)
+	} else if !strings.Contains(hint.Of(err), inHint) || hint.Of(err) == "" {
+		t.Errorf("%s: %v: hint %q does not name %q", what, err, hint.Of(err), inHint)
+	}
+}

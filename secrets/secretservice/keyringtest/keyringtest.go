@@ -115,9 +115,7 @@ func (s *Session) KillKeyring() {
 // KillBus ends the bus by SIGKILL. The keyring ends with it.
 func (s *Session) KillBus() {
 	s.t.Helper()
-	s.bus.kill()
-	s.keyring.kill()
-	s.disconnect()
+	s.close()
 }
 
 // RestartKeyring starts the keyring, or ends it first, with the content that it had, unlocked.
@@ -222,7 +220,9 @@ func (s *Session) must(err error) {
 }
 
 func (s *Session) close() {
+	activated := s.activated()
 	s.disconnect()
 	s.keyring.kill()
 	s.bus.kill()
+	activated()
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // process is a child that is waited for. A nil process was never started.
@@ -49,5 +51,29 @@ func (p *process) kill() {
 	if p.alive() {
 		_ = p.cmd.Process.Kill() // may have ended meanwhile
 		<-p.done
+	}
+}
+
+// activated returns what ends a keyring that the bus has started, and waits for its end.
+func (s *Session) activated() (end func()) {
+	end = func() {}
+	var pid uint32
+	if s.conn == nil || s.conn.BusObject().Call("org.freedesktop.DBus.GetConnectionUnixProcessID", 0, name).Store(&pid) != nil {
+		return end // nobody keeps secrets
+	}
+	if s.keyring.alive() && s.keyring.cmd.Process.Pid == int(pid) {
+		return end
+	}
+	fd, err := unix.PidfdOpen(int(pid), 0)
+	if err != nil {
+		return end // it has ended
+	}
+	return func() {
+		defer func() { _ = unix.Close(fd) }()
+		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // may have ended
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(patience.Milliseconds()))
+		if err != nil {
+			s.t.Errorf("the keyring that the bus has started does not end: %v", err)
+		}
 	}
 }
