@@ -3,7 +3,9 @@
 package keyringtest
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -33,7 +35,7 @@ func (s *Session) connect() {
 	s.conn.Signal(s.owners)
 	s.must(s.conn.AddMatchSignal(dbus.WithMatchInterface("org.freedesktop.DBus"), dbus.WithMatchMember("NameOwnerChanged"),
 		dbus.WithMatchArg(0, name)))
-	s.reads = s.monitor()
+	s.reads = s.monitor("type='method_call',member='GetSecret'", "type='method_call',member='GetSecrets'")
 }
 
 func (s *Session) disconnect() {
@@ -108,7 +110,7 @@ func (s *Session) Unlock() {
 	}
 }
 
-// monitor sees every message on the bus that asks for the value of an item.
+// monitor sees every message on the bus that matches one of its rules, or every message when there are none.
 type monitor struct {
 	conn  *dbus.Conn
 	seen  chan *dbus.Message
@@ -116,13 +118,12 @@ type monitor struct {
 	marks int
 }
 
-func (s *Session) monitor() *monitor {
+func (s *Session) monitor(rules ...string) *monitor {
 	s.t.Helper()
 	conn, err := dbus.Connect(s.address)
 	s.must(err)
 	m := &monitor{conn: conn, seen: make(chan *dbus.Message, 1<<16)}
-	rules := []string{"type='method_call',member='GetSecret'", "type='method_call',member='GetSecrets'"}
-	s.must(conn.BusObject().Call("org.freedesktop.DBus.Monitoring.BecomeMonitor", 0, rules, uint32(0)).Err)
+	s.must(conn.BusObject().Call("org.freedesktop.DBus.Monitoring.BecomeMonitor", 0, append([]string{}, rules...), uint32(0)).Err)
 	conn.Eavesdrop(m.seen)
 	return m
 }
@@ -147,6 +148,33 @@ func (s *Session) Reads() int {
 				return m.count
 			}
 			m.count++
+		case <-late.C:
+			s.t.Fatalf("the bus shows no message within %v", patience)
+		}
+	}
+}
+
+// Listen returns every message that went over the bus while during ran, one after another as they were sent.
+func (s *Session) Listen(during func()) []byte {
+	s.t.Helper()
+	m := s.monitor()
+	defer func() { _ = m.conn.Close() }()
+	during()
+	mark := dbus.ObjectPath("/mark/listen")
+	s.conn.Object(name, mark).Go("org.freedesktop.DBus.Peer.Ping", 0, nil)
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	var all bytes.Buffer
+	for {
+		select {
+		case message, ok := <-m.seen:
+			if !ok {
+				s.t.Fatal("the bus no longer shows its messages")
+			}
+			if message.Headers[dbus.FieldPath].Value() == mark {
+				return all.Bytes()
+			}
+			s.must(message.EncodeTo(&all, binary.LittleEndian))
 		case <-late.C:
 			s.t.Fatalf("the bus shows no message within %v", patience)
 		}
