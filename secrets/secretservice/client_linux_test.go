@@ -1,6 +1,7 @@
 package secretservice
 
 import (
+	"bytes"
 	"errors"
 	"math/big"
 	"testing"
@@ -100,5 +101,26 @@ func TestSessionsWhoseSecretBeginsWithZeros(t *testing.T) {
 			t.Errorf("read %d bytes, %v", len(plain), err)
 		}
 		return
+	}
+}
+
+func TestAnItemThatIsTooLarge(t *testing.T) {
+	k := keyringtest.Start(t)
+	c := mustDial(t, k)
+	collection, err := c.unlocked(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := bytes.Repeat([]byte("x"), secrets.MaxValueSize+1)
+	if _, err := c.create(t.Context(), collection, "minibot: A", attributes("minibot", "A"), large); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), Options{BusAddress: k.BusAddress()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if _, err := s.Get(t.Context(), "A", secrets.Current); !errors.Is(err, secrets.ErrTooLarge) || hint.Of(err) == "" {
+		t.Errorf("got %v, want ErrTooLarge with a hint", err)
 	}
 }
