@@ -1,6 +1,7 @@
 package secretservice
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -57,7 +58,7 @@ func dial(ctx context.Context, address string) (*client, error) {
 	}
 	// The library reads and writes without a context: its end ends the socket's patience.
 	stop := context.AfterFunc(ctx, func() { _ = socket.SetDeadline(time.Unix(1, 0)) })
-	bus, err := dbus.NewConn(socket)
+	bus, err := dbus.NewConn(buffered{socket, bufio.NewReader(socket)})
 	if err != nil {
 		stop()
 		return nil, noBus(errors.Join(err, socket.Close()))
@@ -75,6 +76,14 @@ func dial(ctx context.Context, address string) (*client, error) {
 	}
 	return c, nil
 }
+
+// buffered spares the library, which reads a message in some fifty pieces, as many system calls.
+type buffered struct {
+	net.Conn
+	from *bufio.Reader
+}
+
+func (b buffered) Read(p []byte) (int, error) { return b.from.Read(p) }
 
 // socketPath is the first unix socket in a list of D-Bus addresses.
 func socketPath(address string) (string, error) {
