@@ -138,18 +138,22 @@ func (c *client) alias(ctx context.Context) (path objectPath, err error) {
 
 // unlocked returns the default collection when it can be used without asking anybody.
 func (c *client) unlocked(ctx context.Context) (objectPath, error) {
-	path, err := c.alias(ctx)
-	if err != nil {
-		return "", err
+	path := keychain.DefaultCollection // no object where there is none, or where the service gives aliases no path
+	locked, err := c.locked(ctx, path)
+	if isGone(err) {
+		if path, err = c.alias(ctx); err == nil {
+			locked, err = c.locked(ctx, path)
+		}
 	}
-	var locked bool
-	if err := c.call(ctx, path, properties+".Get", []any{collectionInterface, "Locked"}, &locked); err != nil {
-		return "", err
+	if err == nil && locked {
+		err = errLocked()
 	}
-	if locked {
-		return "", errLocked()
-	}
-	return path, nil
+	return path, err
+}
+
+func (c *client) locked(ctx context.Context, collection objectPath) (locked bool, err error) {
+	err = c.call(ctx, collection, properties+".Get", []any{collectionInterface, "Locked"}, &locked)
+	return locked, err
 }
 
 // search returns the items that have all of want among their attributes, the one modified last first.

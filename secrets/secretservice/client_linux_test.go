@@ -27,6 +27,7 @@ func mustDial(t *testing.T, k *keyringtest.Session) *client {
 
 // Between the look at the lock and the call that follows the keyring may be locked.
 func TestLockedUnderACall(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.Start(t)
 	c := mustDial(t, k)
 	collection, err := c.unlocked(t.Context())
@@ -70,6 +71,7 @@ func TestLockedUnderACall(t *testing.T) {
 
 // The service agrees on the same key even where the shared secret begins with zeros.
 func TestSessionsWhoseSecretBeginsWithZeros(t *testing.T) {
+	t.Parallel()
 	c := mustDial(t, keyringtest.Start(t))
 	collection, err := c.unlocked(t.Context())
 	if err != nil {
@@ -105,6 +107,7 @@ func TestSessionsWhoseSecretBeginsWithZeros(t *testing.T) {
 }
 
 func TestAnItemThatIsTooLarge(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.Start(t)
 	c := mustDial(t, k)
 	collection, err := c.unlocked(t.Context())

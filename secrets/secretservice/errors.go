@@ -13,11 +13,14 @@ import (
 	"minibot/secrets"
 )
 
+// What unlocks the keyring where there is no desktop, and makes it when there is none: gnome-keyring takes the password
+// from stdin, to the last byte.
+const headless = "`read -rs P; printf %s \"$P\" | gnome-keyring-daemon --replace --unlock`"
+
 const (
-	unlockHint = "unlock the keyring: on a desktop `secret-tool search --unlock service minibot`, without one " +
-		"`gnome-keyring-daemon --replace --unlock` with its password on stdin"
-	startHint = "see that a Secret Service runs: `apt-get install gnome-keyring`, then log in again; without a desktop " +
-		"`gnome-keyring-daemon --unlock` with its password on stdin"
+	unlockHint = "unlock the keyring: on a desktop `secret-tool search --unlock service minibot`, without one " + headless
+	createHint = "make one: on a desktop by logging in with a password, without one by " + headless
+	startHint  = "start it: `apt-get install gnome-keyring`, then log in again on a desktop, without one " + headless
 )
 
 // errNotOne says that whoever owns the service's name does not do what the service does.
@@ -27,7 +30,7 @@ func errLocked() error { return hint.Wrap(secrets.ErrLocked, "%s", unlockHint) }
 
 func noCollection() error {
 	err := fmt.Errorf("%w: the keyring has no default collection", secrets.ErrNoStore)
-	return hint.Wrap(err, "make one: log in on the desktop once, or `gnome-keyring-daemon --replace --unlock` with its new password on stdin")
+	return hint.Wrap(err, "%s", createHint)
 }
 
 // noBus explains why there is no bus to talk to; the end of a context is explained by explain.
@@ -39,7 +42,7 @@ func noBus(err error) error {
 		return err
 	}
 	err = fmt.Errorf("%w: no session bus: %w", secrets.ErrUnavailable, err)
-	return hint.Wrap(err, `in your desktop's or login session, export DBUS_SESSION_BUS_ADDRESS="unix:path=/run/user/$(id -u)/bus"`)
+	return hint.Wrap(err, `with the bus of your login session: export DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/$(id -u)/bus`)
 }
 
 // errorName is the name of the error that bus or service have answered with, or "".

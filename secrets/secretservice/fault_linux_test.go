@@ -34,6 +34,7 @@ func mustFail(t *testing.T, s secrets.Store, o secretservice.Options, want error
 }
 
 func TestLockedAtStartAndInBetween(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.Start(t)
 	s := mustOpen(t, on(k))
 	put(t, s, "A", "canary-a")
@@ -49,12 +50,14 @@ func TestLockedAtStartAndInBetween(t *testing.T) {
 }
 
 func TestAServiceWithoutADefaultCollection(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.StartBus(t)
 	k.RestartKeyringLocked() // it was never unlocked, so nothing was ever made
 	mustFail(t, nil, on(k), secrets.ErrNoStore, "gnome-keyring-daemon --replace --unlock")
 }
 
 func TestABusWithoutAService(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.StartBus(t)
 	mustFail(t, nil, on(k), secrets.ErrUnavailable, "apt-get install gnome-keyring")
 }
@@ -138,6 +141,7 @@ func hammer(t *testing.T, s secrets.Store, until func()) (possible []string) {
 }
 
 func TestAKeyringThatDiesInTheMiddle(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.Start(t)
 	s := mustOpen(t, on(k))
 	for range 5 {
@@ -155,6 +159,7 @@ func TestAKeyringThatDiesInTheMiddle(t *testing.T) {
 
 // A keyring that was started anew between two calls is no error: sessions are opened again.
 func TestAKeyringThatWasStartedAnew(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.Start(t)
 	s := mustOpen(t, on(k))
 	put(t, s, "A", "canary-a")
@@ -167,6 +172,7 @@ func TestAKeyringThatWasStartedAnew(t *testing.T) {
 }
 
 func TestABusThatDiesInTheMiddle(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.Start(t)
 	s := mustOpen(t, on(k))
 	for range 3 {
@@ -184,6 +190,7 @@ func TestABusThatDiesInTheMiddle(t *testing.T) {
 
 // A bus that stands still takes no more bytes than fit into its socket. What was not sent must not come late.
 func TestABusThatStandsStill(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.Start(t)
 	s := mustOpen(t, on(k))
 	put(t, s, "A", "canary-0")
@@ -228,6 +235,7 @@ func TestABusThatStandsStill(t *testing.T) {
 }
 
 func TestTimeoutWithoutADeadline(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.Start(t)
 	o := on(k)
 	o.Timeout = 300 * time.Millisecond
@@ -240,6 +248,7 @@ func TestTimeoutWithoutADeadline(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.Start(t)
 	s := mustOpen(t, on(k))
 	k.PauseKeyring()
@@ -261,6 +270,7 @@ func TestClose(t *testing.T) {
 }
 
 func TestOffered(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.StartBus(t)
 	offered := func(what string, want bool) {
 		t.Helper()
@@ -292,6 +302,7 @@ func TestOffered(t *testing.T) {
 }
 
 func TestNothingOfAValueShows(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.Start(t)
 	s := mustOpen(t, on(k))
 	seen := k.Listen(func() {

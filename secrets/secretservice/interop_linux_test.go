@@ -40,6 +40,7 @@ func store(t *testing.T, k *keyringtest.Session, stdin string, extra ...string) 
 }
 
 func TestSecretToolFindsWhatIsPut(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.Start(t)
 	s := mustOpen(t, on(k))
 	for _, plain := range []string{"canary-ä\n", "canary-\xff\xfe"} {
@@ -61,6 +62,7 @@ func TestSecretToolFindsWhatIsPut(t *testing.T) {
 }
 
 func TestWhatSecretToolHasStoredIsFoundAndUpdated(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.Start(t)
 	s := mustOpen(t, on(k))
 	store(t, k, "canary-by-hand")
@@ -88,6 +90,7 @@ func TestWhatSecretToolHasStoredIsFoundAndUpdated(t *testing.T) {
 }
 
 func TestItemsThatNobodyCanUse(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.Start(t)
 	s := mustOpen(t, on(k))
 	for plain, want := range map[string]error{"": secrets.ErrEmptyValue, "canary\x00": secrets.ErrNUL} {
@@ -110,6 +113,7 @@ func TestItemsThatNobodyCanUse(t *testing.T) {
 
 // Of several items for one secret the one modified last counts. A Put leaves that one alone there, a Delete none.
 func TestSeveralItemsForOneSecret(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.Start(t)
 	s := mustOpen(t, on(k))
 	changed := func() int64 {
@@ -156,6 +160,7 @@ func TestSeveralItemsForOneSecret(t *testing.T) {
 
 // Of two items of one second it is always the same one.
 func TestItemsOfOneSecond(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.Start(t)
 	s := mustOpen(t, on(k))
 	for _, kind := range []string{"2", "1", "3"} {
@@ -187,6 +192,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestProcessesWriteAtOnceAndNothingIsLost(t *testing.T) {
+	t.Parallel()
 	k := keyringtest.Start(t)
 	self, err := os.Executable()
 	if err != nil {

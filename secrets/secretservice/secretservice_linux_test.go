@@ -43,6 +43,7 @@ func either(yes, no func()) func(bool) {
 }
 
 func TestStore(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(t testing.TB) storetest.Harness {
 		k := keyringtest.Start(t)
 		return storetest.Harness{

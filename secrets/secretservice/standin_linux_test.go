@@ -105,6 +105,7 @@ func (s *standIn) on(t *testing.T, k *keyringtest.Session) secrets.Store {
 }
 
 func TestPromptsAreDismissed(t *testing.T) {
+	t.Parallel()
 	service := &standIn{prompt: "/prompt", items: map[dbus.ObjectPath]map[string]string{
 		collectionPath + "/a": {"service": "minibot", "account": "A"},
 	}}
@@ -124,6 +125,7 @@ func TestPromptsAreDismissed(t *testing.T) {
 
 // A service may match without regard to case, or not know an attribute: what is not ours is not touched.
 func TestItemsThatDoNotMatchAreLeftAlone(t *testing.T) {
+	t.Parallel()
 	service := &standIn{prompt: "/", items: map[dbus.ObjectPath]map[string]string{
 		collectionPath + "/a": {"service": "Minibot", "account": "A"},
 		collectionPath + "/b": {"service": "minibot", "account": "a"},
@@ -143,6 +145,7 @@ func TestItemsThatDoNotMatchAreLeftAlone(t *testing.T) {
 
 // A value that cannot be decrypted is an error, and never an empty secret.
 func TestValuesThatCannotBeDecrypted(t *testing.T) {
+	t.Parallel()
 	service := &standIn{prompt: "/", items: map[dbus.ObjectPath]map[string]string{
 		collectionPath + "/a": {"service": "minibot", "account": "A"},
 	}}

@@ -9,6 +9,7 @@ package keyringtest
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net/url"
 	"os"
@@ -139,7 +140,7 @@ func (s *Session) startKeyring(unlock bool) {
 	if s.keyring.alive() {
 		s.KillKeyring()
 	}
-	cmd := exec.Command("gnome-keyring-daemon", "--foreground", "--components=secrets")
+	cmd := exec.CommandContext(s.ctx(), "gnome-keyring-daemon", "--foreground", "--components=secrets")
 	if unlock {
 		cmd.Args = append(cmd.Args, "--unlock")
 		cmd.Stdin = strings.NewReader(password)
@@ -157,7 +158,7 @@ func (s *Session) RestartBus() {
 	}
 	_ = os.Remove(filepath.Join(s.dir, "bus")) // a killed bus leaves its socket behind
 	s.configure(false)
-	cmd := exec.Command("dbus-daemon", "--config-file="+s.config(), "--nofork", "--nopidfile", "--print-address=1")
+	cmd := exec.CommandContext(s.ctx(), "dbus-daemon", "--config-file="+s.config(), "--nofork", "--nopidfile", "--print-address=1")
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, s.Env()...)
 	out, err := cmd.StdoutPipe()
 	s.must(err)
@@ -211,6 +212,9 @@ func (s *Session) configure(denied bool) {
 `, path, filepath.Join(s.dir, "services"), deny)
 	s.must(os.WriteFile(s.config(), []byte(config), 0o600))
 }
+
+// ctx outlives the test: what runs under it is ended by close.
+func (s *Session) ctx() context.Context { return context.WithoutCancel(s.t.Context()) }
 
 func (s *Session) must(err error) {
 	s.t.Helper()

@@ -67,7 +67,7 @@ func (s *Session) awaitOwner(want bool) {
 
 // call calls a method of the keyring.
 func (s *Session) call(path dbus.ObjectPath, method string, args ...any) *dbus.Call {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(s.ctx(), patience)
 	defer cancel()
 	return s.conn.Object(name, path).CallWithContext(ctx, method, 0, args...)
 }
