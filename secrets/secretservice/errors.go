@@ -35,9 +35,6 @@ func noCollection() error {
 
 // noBus explains why there is no bus to talk to; the end of a context is explained by explain.
 func noBus(err error) error {
-	if err == nil {
-		err = errors.New("it does not let us in")
-	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
