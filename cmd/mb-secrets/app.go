@@ -31,6 +31,8 @@ type app struct {
 	homeFlag string
 	quiet    bool          // never ask, as in shell completion
 	patience time.Duration // how long to wait for a daemon that holds the store and does not answer
+	choose   func(context.Context) (kind, why string)
+	security string // the program of the store "security"; "" is macOS's own
 
 	place    *place
 	opened   secrets.Store
@@ -148,8 +150,9 @@ func (a *app) openStore(ctx context.Context) (secrets.Store, error) {
 
 func (a *app) storeOptions(ctx context.Context) stores.Options {
 	return stores.Options{
-		Kind: a.place.config.Store,
-		Home: a.place.paths.Home,
+		Kind:     a.place.config.Store,
+		Home:     a.place.paths.Home,
+		Security: a.security,
 		Passphrase: func() (string, error) {
 			if a.quiet {
 				return "", console.ErrNoTerminal

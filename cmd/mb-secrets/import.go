@@ -73,7 +73,7 @@ func (a *app) importFile(ctx context.Context, path string, names []secrets.Name,
 	if err != nil {
 		return err
 	}
-	all, err := a.choose(ctx, path, variables, list, names)
+	all, err := a.decide(ctx, path, variables, list, names)
 	if err != nil {
 		return err
 	}
@@ -86,9 +86,9 @@ func (a *app) importFile(ctx context.Context, path string, names []secrets.Name,
 	return a.offerRemoval(ctx, path, text, all, remove)
 }
 
-// choose decides what to take: what is named, or else what is required. A chosen variable that cannot be taken is an
+// decide says what to take: what is named, or else what is required. A chosen variable that cannot be taken is an
 // error; every such fault is in it.
-func (a *app) choose(ctx context.Context, path string, variables []stack.EnvVariable, list []control.Secret, names []secrets.Name) ([]found, error) {
+func (a *app) decide(ctx context.Context, path string, variables []stack.EnvVariable, list []control.Secret, names []secrets.Name) ([]found, error) {
 	var all []found
 	var faults []error
 	for _, name := range names {

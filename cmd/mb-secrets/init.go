@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,15 +25,18 @@ import (
 
 func (a *app) initCommand() *cobra.Command {
 	var generate bool
+	var kind string
 	cmd := &cobra.Command{
 		Use:   "init [-]",
 		Short: "Make an installation and go through its secrets",
 		Long: "init makes the installation's directory, its config.toml and compose.yaml, and the store, where they are missing,\n" +
 			"and then goes through the secrets that the compose file requires. What is there already stays as it is, so init can be\n" +
 			"repeated, after ^C too: every secret is stored as soon as it is given.\n\n" +
+			"The store is chosen once, when there is no config.toml yet: on a Mac the login keychain, on Linux the session's\n" +
+			"keyring where there is one, otherwise an encrypted file. --store chooses it by name; mb-secrets migrate moves later.\n\n" +
 			"Where stdin is no terminal, or with -, it reads lines NAME=VALUE from it: the value is the rest of the line as it is;\n" +
 			"blank lines and lines that begin with # are skipped. Nothing is stored unless every line is good.",
-		Example: "  mb-secrets init\n  mb-secrets init --generate\n" +
+		Example: "  mb-secrets init\n  mb-secrets init --generate --store age\n" +
 			"  mb-secrets init --generate < secrets.txt",
 		Annotations: commandline.TakesValue,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -43,10 +47,12 @@ func (a *app) initCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			err := a.initialise(cmd.Context(), generate, len(args) == 1 || !console.IsTerminal(a.io.In))
+			err := a.initialise(cmd.Context(), kind, generate, len(args) == 1 || !console.IsTerminal(a.io.In))
 			return hintAgain(interrupted(err, "what was set stays set"))
 		},
 	}
+	cmd.Flags().StringVar(&kind, "store", "", "the store of a new installation: "+strings.Join(config.Stores, ", "))
+	_ = cmd.RegisterFlagCompletionFunc("store", cobra.FixedCompletions(config.Stores, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	cmd.Flags().BoolVar(&generate, "generate", false, "generate whatever can be generated, without asking")
 	return cmd
 }
@@ -58,7 +64,10 @@ func hintAgain(err error) error {
 	return err
 }
 
-func (a *app) initialise(ctx context.Context, generate, unattended bool) error {
+func (a *app) initialise(ctx context.Context, kind string, generate, unattended bool) error {
+	if kind != "" && !slices.Contains(config.Stores, kind) {
+		return hint.Wrap(commandline.Usage("--store wants one of %s", strings.Join(config.Stores, ", ")), "mb-secrets init --help")
+	}
 	var lines []assignment
 	if unattended { // before anything is made: a bad line leaves nothing behind
 		var err error
@@ -66,7 +75,7 @@ func (a *app) initialise(ctx context.Context, generate, unattended bool) error {
 			return err
 		}
 	}
-	if err := a.makeHome(); err != nil {
+	if err := a.makeHome(ctx, kind); err != nil {
 		return err
 	}
 	if err := a.makeStore(ctx); err != nil {
@@ -89,7 +98,7 @@ func (a *app) initialise(ctx context.Context, generate, unattended bool) error {
 }
 
 // makeHome makes the directory and the two files in it, where they are missing.
-func (a *app) makeHome() error {
+func (a *app) makeHome(ctx context.Context, kind string) error {
 	home, err := commandline.Home(a.homeFlag)
 	if err != nil {
 		return err
@@ -99,18 +108,42 @@ func (a *app) makeHome() error {
 		return err
 	}
 	if _, err := os.Lstat(p.paths.Config); errors.Is(err, fs.ErrNotExist) {
-		if err := config.Write(p.paths.Config, config.Default()); err != nil {
+		if err := a.makeConfig(ctx, kind); err != nil {
 			return err
 		}
-		if err := a.io.Print("created %s", p.paths.Config); err != nil {
-			return err
-		}
+	} else if kind != "" && kind != p.config.Store {
+		err := commandline.Usage("this installation's store is %s already", p.config.Store)
+		return hint.Wrap(err, "mb-secrets migrate --to %s moves the secrets there", kind)
 	}
 	made, err := writeNew(p.paths.Compose, deploy.ComposeFile)
 	if err != nil || !made {
 		return err
 	}
 	return a.io.Print("created %s", p.paths.Compose)
+}
+
+// makeConfig writes config.toml with the store of that kind, or the one that suits the machine.
+func (a *app) makeConfig(ctx context.Context, kind string) error {
+	c, why := config.Default(), "as asked for"
+	switch _, err := os.Lstat(filepath.Join(a.place.paths.Home, "store.age")); {
+	case kind != "":
+		c.Store = kind
+		if caution := stores.Caution(ctx, kind); caution != "" {
+			a.io.Warn("%s", caution)
+		}
+	case err == nil:
+		why = "there is one already"
+	default:
+		c.Store, why = a.choose(ctx)
+	}
+	if err := config.Write(a.place.paths.Config, c); err != nil {
+		return err
+	}
+	a.place.config = c
+	if err := a.io.Print("created %s", a.place.paths.Config); err != nil {
+		return err
+	}
+	return a.io.Print("secrets are kept in %s (store = %q: %s)", stores.Describe(c.Store, a.place.paths.Home), c.Store, why)
 }
 
 // writeNew writes a file unless one is there, and reports whether it did. A crash leaves no half of it.
@@ -161,10 +194,13 @@ func (a *app) makeStore(ctx context.Context) error {
 	if err := a.io.Print("created the store in %s", home); err != nil {
 		return err
 	}
-	if a.place.config.Store == "age" {
-		a.io.Say("Back up %s apart from the store: without it nobody can read the secrets.", filepath.Join(home, "age.key"))
-	}
+	a.backUp()
 	return nil
+}
+
+// backUp reminds of what a person has to keep.
+func (a *app) backUp() {
+	a.io.Say("Back up %s apart from the store: without it nobody can read the secrets.", filepath.Join(a.place.paths.Home, "age.key"))
 }
 
 // firstList lists the secrets, and gives a daemon that waited for the store time to find it.

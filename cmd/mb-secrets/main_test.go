@@ -8,20 +8,41 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"minibot/console"
 	"minibot/control"
 	"minibot/secrets"
+	"minibot/secrets/stores"
 	"minibot/stack"
 )
 
+// securityVariable names the stand-in for macOS's security in the environment of a test's mb-secrets.
+const securityVariable = "MB_SECRETS_TEST_SECURITY"
+
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"mb-secrets": main})
+	// Whoever runs the tests has a keyring of their own.
+	if err := os.Unsetenv("DBUS_SESSION_BUS_ADDRESS"); err != nil {
+		panic(err)
+	}
+	testscript.Main(m, map[string]func(){"mb-secrets": testMain})
+}
+
+// testMain is main with a security program of the test's.
+func testMain() {
+	a := &app{
+		io: console.New(os.Stdin, os.Stdout, os.Stderr), patience: daemonPatience, choose: stores.Choose, security: os.Getenv(securityVariable),
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	os.Exit(a.run(ctx, os.Args[1:]))
 }
 
 func TestScripts(t *testing.T) {
@@ -65,7 +86,7 @@ func code(ts *testscript.TestScript, neg bool, args []string) {
 	cmd := exec.Command(path, args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Stdin = bytes.NewReader(stdin)
-	for _, name := range []string{"PATH", "HOME", "MINIBOT_HOME", "TMPDIR", "API_KEY"} {
+	for _, name := range []string{"PATH", "HOME", "MINIBOT_HOME", "TMPDIR", "API_KEY", "DBUS_SESSION_BUS_ADDRESS", securityVariable} {
 		if v := ts.Getenv(name); v != "" {
 			cmd.Env = append(cmd.Env, name+"="+v)
 		}

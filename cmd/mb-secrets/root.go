@@ -14,6 +14,7 @@ import (
 	"minibot/control"
 	"minibot/hint"
 	"minibot/secrets"
+	"minibot/secrets/stores"
 )
 
 const exitCodes = `Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 6 minibotd unreachable, 7 store missing, locked or denied,
@@ -21,11 +22,14 @@ const exitCodes = `Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 6 minibot
 
 // run carries out one command line and returns the exit code.
 func run(ctx context.Context, args []string, io *console.IO) int {
-	a := &app{io: io, patience: daemonPatience}
+	return (&app{io: io, patience: daemonPatience, choose: stores.Choose}).run(ctx, args)
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
 	root := a.command()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	io.Error(err)
+	a.io.Error(err)
 	var status *exitStatus
 	if errors.As(err, &status) {
 		return status.code
