@@ -28,11 +28,17 @@ import (
 const securityVariable = "MB_SECRETS_TEST_SECURITY"
 
 func TestMain(m *testing.M) {
-	// Whoever runs the tests has a keyring of their own.
+	testscript.Main(sessionless{m}, map[string]func(){"mb-secrets": testMain})
+}
+
+// sessionless runs tests without the session of whoever runs them, who has a keyring there.
+type sessionless struct{ *testing.M }
+
+func (s sessionless) Run() int {
 	if err := os.Unsetenv("DBUS_SESSION_BUS_ADDRESS"); err != nil {
 		panic(err)
 	}
-	testscript.Main(m, map[string]func(){"mb-secrets": testMain})
+	return s.M.Run()
 }
 
 // testMain is main with a security program of the test's.
