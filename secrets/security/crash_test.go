@@ -82,6 +82,7 @@ const otherParts = 2
 
 // TestCrash ends every process at the n-th command, until the operation needs fewer.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ old, fresh string }{
 		"short to long": {"canary-short", longNew},
 		"long to long":  {longOld, longNew},
@@ -124,6 +125,7 @@ func TestCrash(t *testing.T) {
 
 // TestProcessKilled kills the process that uses the store at its n-th command; what it has begun goes on without it.
 func TestProcessKilled(t *testing.T) {
+	t.Parallel()
 	store, s := open(t)
 	put(t, store, "A_", longOld)
 	put(t, store, "A", longOld)
@@ -158,6 +160,7 @@ func TestProcessKilled(t *testing.T) {
 
 // TestDamage: a value whose parts are not all there, or not the right ones, is damaged, and never another value.
 func TestDamage(t *testing.T) {
+	t.Parallel()
 	store, s := open(t)
 	put(t, store, "A", longOld)
 	before := copyOf(t, s.State())
@@ -198,6 +201,7 @@ func TestDamage(t *testing.T) {
 
 // TestReadersOfLongValues never see anything but whole values while they are replaced.
 func TestReadersOfLongValues(t *testing.T) {
+	t.Parallel()
 	store, _ := open(t)
 	values := []secrets.Value{value(t, longOld), value(t, longNew)}
 	put(t, store, "A", longOld)
