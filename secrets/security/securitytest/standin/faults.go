@@ -39,8 +39,8 @@ func (p *program) misbehave(fault string) (status int, ends bool) {
 			}
 		}
 	case "forks":
-		child := exec.Command("sleep", "60") //nolint:noctx // it is to outlive whoever should end it
-		child.Stdout, child.Stderr = os.Stdout, os.Stderr
+		child := exec.Command("sleep", "60")                                                     //nolint:noctx // it is to outlive whoever should end it
+		child.Stdout, child.Stderr, child.ExtraFiles = os.Stdout, os.Stderr, []*os.File{p.alive} // it counts as one of ours
 		if err := child.Start(); err != nil {
 			return report(p.stderr, err), true
 		}

@@ -53,6 +53,7 @@ type program struct {
 	messages string
 	mayDie   bool
 	parent   int
+	alive    *os.File // locked as long as the process lives
 }
 
 // Main runs the program and returns its exit status. The file that it keeps its keychains in is named after the program.
@@ -66,7 +67,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err != nil {
 		return report(stderr, err)
 	}
-	defer func() { _ = alive.Close() }() // the kernel does it as well
+	p.alive = alive // closed by the kernel
 	if err := p.files.record(Event{PID: os.Getpid(), Argv: args, Env: os.Environ()}); err != nil {
 		return report(stderr, err)
 	}
