@@ -149,7 +149,7 @@ func TestMigrateKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		timer := time.AfterFunc(time.Duration(20+30*round)*time.Millisecond, func() { _ = cmd.Process.Kill() }) // it may be done
-		_ = cmd.Wait()                                                                                        // killed, or done
+		_ = cmd.Wait()                                                                                          // killed, or done
 		timer.Stop()
 		if got := piped(t, home, "", 0, "get", "API_KEY"); got != "canary-before-value" {
 			t.Fatalf("round %d: API_KEY is %q", round, got)

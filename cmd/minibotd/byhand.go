@@ -67,7 +67,7 @@ func (d *daemon) watchStore(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		err := d.takeByHand(ctx, func(service, message string) {
+		_, err := d.takeByHand(ctx, func(service, message string) {
 			d.record(control.Event{Kind: "secret", Service: service, Message: message})
 		})
 		if text := errorText(err); text != said && ctx.Err() == nil { // a locked store is one all night
@@ -80,17 +80,17 @@ func (d *daemon) watchStore(ctx context.Context) {
 }
 
 // takeByHand finds what was changed by hand since values were last read, and brings it into force as a change like any
-// other. Only what has another date is read.
-func (d *daemon) takeByHand(ctx context.Context, say rotation.Report) error {
+// other. Only what has another date is read. It reports whether services may have something to take still.
+func (d *daemon) takeByHand(ctx context.Context, say rotation.Report) (changed bool, err error) {
 	if !d.promoting.TryLock() { // what is new in the store is about to be read
-		return nil
+		return false, nil
 	}
 	defer d.promoting.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	changing, others := false, false
 	var faults error
-	err := d.rotator.ByHand(ctx, func(ctx context.Context) (was map[secrets.Name]secrets.Value, err error) {
+	err = d.rotator.ByHand(ctx, func(ctx context.Context) (was map[secrets.Name]secrets.Value, err error) {
 		was, others, faults = d.byHand(ctx)
 		for _, name := range slices.Sorted(maps.Keys(was)) {
 			d.record(control.Event{Kind: "secret", Secret: string(name), Message: "was changed by hand; the change begins"})
@@ -112,7 +112,7 @@ func (d *daemon) takeByHand(ctx context.Context, say rotation.Report) error {
 		err = errors.Join(err, updated)
 		d.wakeFinish() // a new value may not be in its database yet
 	}
-	return errors.Join(err, faults)
+	return others, errors.Join(err, faults)
 }
 
 // byHand returns what was in force of the secrets that hold another value now, and whether some came or went. Names that

@@ -61,6 +61,7 @@ type installation struct {
 	t          *testing.T
 	home, name string
 	engine     string // DOCKER_HOST; "" is the test's own
+	env        []string
 	daemon     *exec.Cmd
 	exited     chan error
 	log        *logBuffer
@@ -154,6 +155,7 @@ func (in *installation) remove() {
 
 func (in *installation) environ() []string {
 	env := append(os.Environ(), "MINIBOT_HOME="+in.home, "NO_COLOR=1")
+	env = append(env, in.env...)
 	if in.engine != "" {
 		env = append(env, "DOCKER_HOST="+in.engine)
 	}

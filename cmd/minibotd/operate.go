@@ -52,13 +52,15 @@ func (d *daemon) operate(ctx context.Context, op control.Operation, say rotation
 
 // reload reads the compose file and the store again.
 func (d *daemon) reload(ctx context.Context, services map[string]bool, say rotation.Report) error {
-	if err := d.takeByHand(ctx, say); err != nil {
+	byHand, err := d.takeByHand(ctx, say)
+	if err != nil {
 		return err
 	}
 	changed, ticket, err := d.promoteAndRefresh(ctx)
 	if err != nil {
 		return err
 	}
+	changed = changed || byHand
 	waiting, err := d.waiting(ctx)
 	if err != nil {
 		return err
