@@ -55,6 +55,7 @@ type Store struct {
 	// For who has the token:
 	ask       func() (*sealer, error) // for the passphrase; nil once Open is done
 	sealer    *sealer                 // what opened the store last
+	spare     *sealer                 // what the last write sealed it with, which opens it if that write failed halfway
 	unsettled bool                    // the key file may hold another key beside the sealer's: see settle
 
 	mu     sync.Mutex

@@ -24,11 +24,12 @@ type sealer struct {
 	key       *age.X25519Identity // nil for a passphrase
 	identity  age.Identity
 	recipient age.Recipient
+	cheap     bool          // a passphrase whose scrypt takes no memory to speak of
 	working   chan struct{} // holds one token: computations that nobody waits for any more do not pile up
 }
 
 func keySealer(key *age.X25519Identity) *sealer {
-	return &sealer{key, key, key.Recipient(), make(chan struct{}, 1)}
+	return &sealer{key: key, identity: key, recipient: key.Recipient()}
 }
 
 func newKeySealer() (*sealer, error) {
@@ -66,7 +67,8 @@ func passphraseSealer(path string, ask func() (string, error), workFactor int) (
 	if workFactor != 0 {
 		recipient.SetWorkFactor(workFactor)
 	}
-	return &sealer{nil, identity, recipient, make(chan struct{}, 1)}, nil
+	cheap := workFactor != 0 && workFactor <= 14 // 16 MiB
+	return &sealer{identity: identity, recipient: recipient, cheap: cheap, working: make(chan struct{}, 1)}, nil
 }
 
 // sealedWithPassphrase tells whether a passphrase or a key opens an age file. The error wraps ErrDamaged when nothing does.
@@ -120,6 +122,16 @@ func sealContent(ctx context.Context, opener *sealer, c content) ([]byte, error)
 	return opener.seal(ctx, plain)
 }
 
+// openContent returns what sealContent has sealed.
+func (s *sealer) openContent(ctx context.Context, sealed []byte) (content, error) {
+	plain, err := s.open(ctx, sealed)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plain)
+	return decode(plain)
+}
+
 // open returns an error that wraps ErrDenied for the wrong key, ErrDamaged for anything else that is wrong with sealed.
 func (s *sealer) open(ctx context.Context, sealed []byte) ([]byte, error) {
 	return s.compute(ctx, func() ([]byte, error) {
@@ -161,7 +173,9 @@ func (s *sealer) compute(ctx context.Context, work func() ([]byte, error)) ([]by
 	done := make(chan result, 1)
 	go func() {
 		out, err := work()
-		debug.FreeOSMemory() // scrypt's memory is more than the whole program otherwise has
+		if !s.cheap {
+			debug.FreeOSMemory() // scrypt's memory is more than the whole program otherwise has
+		}
 		<-s.working
 		done <- result{out, err}
 	}()

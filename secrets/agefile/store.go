@@ -151,13 +151,11 @@ func (s *Store) write(ctx context.Context, opener *sealer, next content) error {
 	if err != nil {
 		return err
 	}
-	err = publish(s.files, s.path, sealed, true)
-	if err == nil || errors.Is(err, errUnconfirmed) {
-		s.sealer = opener
+	s.spare = opener
+	if err := publish(s.files, s.path, sealed, true); err != nil {
+		return err // and the file may be the new one all the same
 	}
-	if err != nil {
-		return err
-	}
+	s.sealer = opener
 	// Whatever goes wrong here, the value is stored: the next reader reads the file.
 	if f, st, err := openRegular(s.files, s.path); err == nil {
 		s.keep(&snapshot{file: f, id: st, content: next})

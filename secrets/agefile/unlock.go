@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"minibot/hint"
 	"minibot/secrets"
@@ -42,24 +43,32 @@ func (s *Store) decode(ctx context.Context, snap *snapshot) error {
 	if err != nil {
 		return s.blame(err, false)
 	}
-	if s.sealer != nil && passphrase == (s.sealer.key == nil) {
-		if err := s.try(ctx, s.sealer, snap); !errors.Is(err, secrets.ErrDenied) {
-			return err
-		}
+	if err := s.try(ctx, snap, passphrase, s.sealer, s.spare); !errors.Is(err, secrets.ErrDenied) {
+		return err
 	}
 	candidates, err := s.unlock(passphrase)
 	if err != nil {
 		return err
 	}
-	for _, candidate := range candidates {
-		if err = s.try(ctx, candidate, snap); err == nil {
-			s.sealer = candidate
+	return s.try(ctx, snap, passphrase, candidates...)
+}
+
+// try fills in what snap's file says when one of the candidates opens it, which then is the sealer.
+func (s *Store) try(ctx context.Context, snap *snapshot, passphrase bool, candidates ...*sealer) error {
+	err := secrets.ErrDenied
+	for i, candidate := range candidates {
+		if candidate == nil || passphrase != (candidate.key == nil) || slices.Index(candidates, candidate) < i {
+			continue
+		}
+		if snap.content, err = candidate.openContent(ctx, snap.sealed); err == nil {
+			s.sealer, snap.sealed = candidate, nil
+			return nil
 		}
 		if !errors.Is(err, secrets.ErrDenied) {
 			break
 		}
 	}
-	return err
+	return s.blame(err, passphrase)
 }
 
 // unlock finds what may open the store file. A key file amid a rekey gives two.
@@ -93,20 +102,6 @@ func (s *Store) passphrase() (*sealer, error) {
 		err = fmt.Errorf("%w: %s has a passphrase since it was opened", secrets.ErrLocked, s.path)
 	}
 	return nil, hint.Wrap(err, "start this program anew and type the passphrase that the store has now")
-}
-
-// try fills in what snap's file says when opener opens it.
-func (s *Store) try(ctx context.Context, opener *sealer, snap *snapshot) error {
-	plain, err := opener.open(ctx, snap.sealed)
-	if err == nil {
-		snap.content, err = decode(plain)
-		clear(plain)
-	}
-	if err != nil {
-		return s.blame(err, opener.key == nil)
-	}
-	snap.sealed = nil
-	return nil
 }
 
 // blame names the file in an error of reading its content, and says what to do about it.
