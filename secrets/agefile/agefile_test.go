@@ -20,6 +20,15 @@ func withPassphrase(dir string) agefile.Options {
 	return o
 }
 
+// withPassphraseAndKey names a key file as well, as a store has it whose kind is read from the file.
+func withPassphraseAndKey(dir string) agefile.Options {
+	o := withPassphrase(dir)
+	o.KeyFile = inDir(dir).KeyFile
+	return o
+}
+
+func dirOf(o agefile.Options) string { return filepath.Dir(o.Path) }
+
 func mustOpen(t testing.TB, o agefile.Options) *agefile.Store {
 	t.Helper()
 	s, err := agefile.Open(t.Context(), o)

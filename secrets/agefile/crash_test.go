@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"minibot/secrets"
 )
 
 const simulated = "/minibot"
@@ -193,6 +195,46 @@ func (c scenario) survivesBoth(d *disk, ended bool) error {
 		return errors.New("the next writer's value is lost")
 	}
 	return errors.Join(c.goesOn(p, s, got), s.Close())
+}
+
+// TestARekeyFollowsOnAKilledOne has a store open while another process rekeys it and is killed; then it rekeys, too, and is cut off.
+func TestARekeyFollowsOnAKilledOne(t *testing.T) {
+	for _, c := range scenarios {
+		if !c.rekeys() || c.becomes != "" {
+			continue
+		}
+		base, seen := c.setUp(t), map[string]bool{}
+		killed, _, err := c.play(base, lies{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, k := range killed {
+			d := base.clone()
+			s, err := c.start(place{d, simulated})
+			if err != nil {
+				t.Fatal(err)
+			}
+			*d = *k.disk.clone()
+			all, err := d.moments(func() error { return rekeyTo("")(s) })
+			if errors.Is(err, secrets.ErrDenied) || errors.Is(err, secrets.ErrLocked) {
+				continue // it has a passphrase that this process never heard
+			}
+			check(t, c.name, err)
+			for _, m := range all {
+				for _, d := range m.disk.states() {
+					print := d.print()
+					if seen[print] {
+						continue
+					}
+					seen[print] = true
+					if err := c.survivesBoth(d, false); err != nil {
+						t.Errorf("%s, killed after change %d of %d: %v", c.name, i+1, len(killed), err)
+					}
+				}
+			}
+			check(t, c.name, s.Close())
+		}
+	}
 }
 
 // TestPowerFailsOnADiskThatLies shows that the tests above can fail: what a writer owes to each call is lost without it.
