@@ -142,10 +142,6 @@ func (h *handle) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-func (h *handle) Chmod(mode fs.FileMode) error {
-	return h.disk.call("chmod", h.name, func() error { h.node.mode = unix.S_IFREG | uint32(mode); return nil })
-}
-
 func (h *handle) Close() error { return h.disk.call("close", h.name, func() error { return nil }) }
 
 func (h *handle) stat() (st stat, err error) {

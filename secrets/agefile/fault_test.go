@@ -121,10 +121,6 @@ func (h faultyFile) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-func (h faultyFile) Chmod(mode fs.FileMode) error {
-	return h.faults.do("chmod", h.Name(), func() error { return h.file.Chmod(mode) })
-}
-
 func (h faultyFile) Sync() error { return h.faults.do("sync", h.Name(), h.file.Sync) }
 
 func (h faultyFile) Close() error {

@@ -133,9 +133,6 @@ func writeTemp(files fileSystem, path string, content []byte) (name string, err 
 	}
 	_, err = temp.Write(content)
 	if err == nil {
-		err = temp.Chmod(0o600) // a umask may have taken the owner's permissions
-	}
-	if err == nil {
 		err = temp.Sync()
 	}
 	if closing := temp.Close(); err == nil {

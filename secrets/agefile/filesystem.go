@@ -17,7 +17,7 @@ type fileSystem interface {
 	// open opens a file for reading, and neither follows a link nor waits for a pipe.
 	open(path string) (file, error)
 	openDir(path string) (file, error)
-	// createTemp makes a file of a new name for reading and writing, as os.CreateTemp does.
+	// createTemp makes a file of a new name that only the owner may read and write, as os.CreateTemp does.
 	createTemp(dir, pattern string) (file, error)
 	lstat(path string) (stat, error)
 	readDir(dir string) ([]string, error)
@@ -32,7 +32,6 @@ type fileSystem interface {
 type file interface {
 	io.ReadWriteCloser
 	Name() string
-	Chmod(fs.FileMode) error
 	Sync() error
 	stat() (stat, error)
 }
