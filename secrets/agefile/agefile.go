@@ -14,17 +14,13 @@
 package agefile
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
-
-	"filippo.io/age"
 
 	"minibot/hint"
 	"minibot/secrets"
@@ -33,10 +29,10 @@ import (
 // Options say where a store is and what opens it. Whether a key or a passphrase does is read from the store file.
 type Options struct {
 	Path    string // the store file
-	KeyFile string // holds the X25519 identity; of this user, mode 0600
+	KeyFile string // holds the X25519 identity; of this user, mode 0600, and of this store alone
 
-	// Passphrase asks for the passphrase. It is called only for a store that has one, and once per Open. Nil, an
-	// error or an empty answer make such a store locked.
+	// Passphrase asks for the passphrase. It is called only for a store that has one, at most once, by Open, and while no
+	// lock is held. Every byte of the answer counts. Nil, an error or an empty answer make such a store locked.
 	Passphrase func() (string, error)
 
 	// Create makes the store, and its key file unless that exists, when there is no store yet.
@@ -49,11 +45,18 @@ type Options struct {
 
 // Store is an open store file. It is a [secrets.Store] and a [secrets.Promoter], safe for concurrent use.
 type Store struct {
+	files         fileSystem
 	path, keyFile string
-	sealer        *sealer
+	workFactor    int
 	now           func() time.Time
 
 	busy chan struct{} // holds one token: who has it may load or write
+
+	// For who has the token:
+	ask       func() (*sealer, error) // for the passphrase; nil once Open is done
+	sealer    *sealer                 // what opened the store last
+	spare     *sealer                 // what the last write sealed it with, which opens it if that write failed halfway
+	unsettled bool                    // the key file may hold another key beside the sealer's: see settle
 
 	mu     sync.Mutex
 	cached *snapshot
@@ -65,112 +68,93 @@ type Store struct {
 // or not the right one, or the file cannot be read, and [secrets.ErrDamaged] for a file that is torn or no store.
 // Close the store when done.
 func Open(ctx context.Context, options Options) (*Store, error) {
-	s, err := open(ctx, options)
+	return openOn(ctx, system{}, options)
+}
+
+func openOn(ctx context.Context, files fileSystem, options Options) (*Store, error) {
+	s, err := open(ctx, files, options)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	return s, nil
 }
 
-func open(ctx context.Context, options Options) (*Store, error) {
+func open(ctx context.Context, files fileSystem, options Options) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if options.WorkFactor < 0 || options.WorkFactor > maxWorkFactor {
-		return nil, fmt.Errorf("work factor %d: want 1 to %d", options.WorkFactor, maxWorkFactor)
+	if err := options.check(); err != nil {
+		return nil, err
 	}
-	s := &Store{path: options.Path, keyFile: options.KeyFile, now: time.Now, busy: make(chan struct{}, 1)}
-	snap, err := readFile(s.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if !options.Create {
-			return nil, noStore(s.path)
-		}
-		if err := s.create(ctx, options); err != nil {
+	s := &Store{files: files, path: options.Path, keyFile: options.KeyFile, workFactor: options.WorkFactor, now: time.Now, busy: make(chan struct{}, 1)}
+	s.ask = sync.OnceValues(func() (*sealer, error) { return passphraseSealer(s.path, options.Passphrase, s.workFactor) })
+	snap, err := s.read(ctx)
+	if errors.Is(err, secrets.ErrNoStore) && options.Create {
+		if err := s.create(ctx, options.WithPassphrase); err != nil {
 			return nil, err
 		}
-		snap, err = readFile(s.path)
+		snap, err = s.read(ctx)
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if snap != nil {
-			_ = snap.file.Close() // read only
-		}
-	}()
-	if s.sealer == nil {
-		if s.sealer, err = unlock(options, snap.sealed); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.decode(ctx, snap); err != nil {
-		return nil, err
-	}
-	s.cached, snap = snap, nil
+	s.ask = nil
+	s.cached = snap
 	return s, nil
+}
+
+func (o Options) check() error {
+	switch {
+	case o.WorkFactor < 0 || o.WorkFactor > maxWorkFactor:
+		return hint.Wrap(fmt.Errorf("work factor %d: want 1 to %d", o.WorkFactor, maxWorkFactor), "leave it out: the default is 18")
+	case o.Path == "":
+		return hint.Wrap(errors.New("no store file is named"), "name the store file")
+	case o.KeyFile != "" && (filepath.Clean(o.KeyFile) == filepath.Clean(o.Path) || filepath.Clean(o.KeyFile) == filepath.Clean(o.Path)+".lock"):
+		return hint.Wrap(fmt.Errorf("%s cannot be the key file too", o.KeyFile), "name another key file")
+	}
+	return nil
 }
 
 func noStore(path string) error {
 	return hint.Wrap(fmt.Errorf("%w: %s", secrets.ErrNoStore, path), "mb-secrets init")
 }
 
-// unlock finds what opens the store file whose content is sealed.
-func unlock(options Options, sealed []byte) (*sealer, error) {
-	if isPassphraseFile(sealed) {
-		return passphraseSealer(options)
-	}
-	identity, err := readKey(options.KeyFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w: the store %s exists, but its key %s is missing", secrets.ErrDenied, options.Path, options.KeyFile)
-		return nil, hint.Wrap(err, "put %s back from a backup; without it nobody can read the store", options.KeyFile)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return keySealer(options.KeyFile, identity), nil
-}
-
 // create makes key and store under the lock, unless another process has made them meanwhile.
-func (s *Store) create(ctx context.Context, options Options) error {
-	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
-		return explain(err, s.path)
+func (s *Store) create(ctx context.Context, withPassphrase bool) error {
+	if withPassphrase {
+		if _, err := s.ask(); err != nil { // before the lock is taken: whoever is asked may take long
+			return err
+		}
 	}
-	unlockFile, err := lockFile(ctx, s.path)
+	if err := makeDirectory(s.files, filepath.Dir(s.path)); err != nil {
+		return err
+	}
+	unlockFile, err := lockFile(ctx, s.files, s.path)
 	if err != nil {
 		return err
 	}
 	defer unlockFile()
-	if _, err := os.Lstat(s.path); !errors.Is(err, fs.ErrNotExist) {
-		return err // made meanwhile when nil; what opens it is found as for any other
+	if _, err := s.files.lstat(s.path); err == nil {
+		return nil // made meanwhile; what opens it is found as for any other
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return explain(err, s.path)
 	}
-	var sealer *sealer
-	if options.WithPassphrase {
-		sealer, err = passphraseSealer(options)
-	} else {
-		var identity *age.X25519Identity
-		if identity, err = ensureKey(s.keyFile); err == nil {
-			sealer = keySealer(s.keyFile, identity)
-		}
+	first := s.ask
+	if !withPassphrase {
+		first = func() (*sealer, error) { return ensureKey(s.files, s.keyFile) }
 	}
+	opener, err := first()
 	if err != nil {
 		return err
 	}
-	plain, err := encode(content{})
+	sealed, err := sealContent(ctx, opener, content{})
 	if err != nil {
 		return err
 	}
-	sealed, err := sealer.seal(ctx, plain)
-	if err != nil {
+	if err := sweep(s.files, s.path); err != nil {
 		return err
 	}
-	if err := sweep(s.path); err != nil {
-		return err
-	}
-	if err := publish(s.path, sealed, false); err != nil {
-		return err
-	}
-	s.sealer = sealer
-	return nil
+	return publish(s.files, s.path, sealed, false)
 }
 
 // Close forgets what was decrypted and what opens the file. Later calls fail with [fs.ErrClosed].
@@ -181,43 +165,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	err := s.cached.file.Close()
+	_ = s.cached.file.Close() // read only
 	s.cached = nil
-	return err
-}
-
-// decode fills in what snap's file says.
-func (s *Store) decode(ctx context.Context, snap *snapshot) error {
-	plain, err := s.sealer.open(ctx, snap.sealed)
-	if err == nil {
-		snap.content, err = decode(plain)
-		clear(plain)
-	}
-	if err != nil {
-		return s.blame(err)
-	}
-	snap.sealed = nil
 	return nil
-}
-
-// blame names the file in an error of reading its content, and says what to do about it.
-func (s *Store) blame(err error) error {
-	switch {
-	case errors.Is(err, secrets.ErrDenied) && s.sealer.keyFile != "":
-		err = fmt.Errorf("%w: %s is not the key of %s", secrets.ErrDenied, s.sealer.keyFile, s.path)
-		return hint.Wrap(err, "put the key that belongs to the store into %s", s.sealer.keyFile)
-	case errors.Is(err, secrets.ErrDenied):
-		return hint.Wrap(fmt.Errorf("%w: wrong passphrase for %s", secrets.ErrDenied, s.path), "try again with the store's passphrase")
-	case errors.Is(err, errVersion):
-		return hint.Wrap(fmt.Errorf("%s: %w", s.path, err), "update minibot to the release that wrote %s", s.path)
-	case errors.Is(err, secrets.ErrDamaged):
-		return hint.Wrap(fmt.Errorf("%s: %w", s.path, err), "put %s back from a backup; it was not changed", s.path)
-	}
-	return fmt.Errorf("%s: %w", s.path, err)
-}
-
-// isPassphraseFile reports whether an age file is sealed with a passphrase.
-func isPassphraseFile(sealed []byte) bool {
-	header, err := age.ExtractHeader(bytes.NewReader(sealed))
-	return err == nil && bytes.Contains(header, []byte("\n-> scrypt "))
 }

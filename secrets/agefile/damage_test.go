@@ -104,6 +104,29 @@ func TestWhatCannotBeReadIsNamedAndNotChanged(t *testing.T) {
 			}
 		}, secrets.ErrDenied, "age.key"},
 		{"key damaged", func(t *testing.T, o *agefile.Options) { write(t, o.KeyFile, []byte("AGE-SECRET-KEY-1CANARY\n")) }, secrets.ErrDenied, "age.key"},
+		{"key empty", func(t *testing.T, o *agefile.Options) { write(t, o.KeyFile, nil) }, secrets.ErrDenied, "age.key"},
+		{"key a directory", func(t *testing.T, o *agefile.Options) { o.KeyFile = filepath.Dir(o.KeyFile) }, nil, ""},
+		{"key too large", func(t *testing.T, o *agefile.Options) {
+			write(t, o.KeyFile, append(bytes.Repeat([]byte("#\n"), 40<<10), read(t, o.KeyFile)...))
+		}, secrets.ErrDenied, "age.key"},
+		{"two keys", func(t *testing.T, o *agefile.Options) {
+			write(t, o.KeyFile, bytes.Repeat(read(t, o.KeyFile), 2))
+		}, secrets.ErrDenied, "age.key"},
+		{"key not named", func(_ *testing.T, o *agefile.Options) { o.KeyFile = "" }, secrets.ErrDenied, ""},
+		{"store not named", func(_ *testing.T, o *agefile.Options) { o.Path = "" }, nil, ""},
+		{"one name for both", func(_ *testing.T, o *agefile.Options) { o.KeyFile = filepath.Dir(o.Path) + "/./store.age" }, nil, "store.age"},
+		{"key a symbolic link", func(t *testing.T, o *agefile.Options) {
+			link := o.KeyFile + ".link-age.key"
+			if err := os.Symlink(o.KeyFile, link); err != nil {
+				t.Fatal(err)
+			}
+			o.KeyFile = link
+		}, nil, "link-age.key"},
+		{"key amid a rekey, of another store", func(t *testing.T, o *agefile.Options) {
+			other := inDir(t.TempDir())
+			mustOpen(t, other)
+			write(t, o.KeyFile, append([]byte("# the store is being sealed anew: the old key comes first, the new one last\n"), read(t, other.KeyFile)...))
+		}, secrets.ErrDenied, "age.key"},
 		{"another key", func(t *testing.T, o *agefile.Options) {
 			other := inDir(t.TempDir())
 			mustOpen(t, other)
@@ -192,25 +215,6 @@ func TestCreateIsPrivateAndKeepsAnExistingKey(t *testing.T) {
 	}
 	if strings.Contains(string(read(t, o.Path)), "canary") {
 		t.Error("plaintext in the file")
-	}
-}
-
-func TestPassphrase(t *testing.T) {
-	o := withPassphrase(t.TempDir())
-	mustOpen(t, o)
-	for name, test := range map[string]struct {
-		ask  func() (string, error)
-		want error
-	}{
-		"nobody to ask": {nil, secrets.ErrLocked},
-		"no answer":     {func() (string, error) { return "", errors.New("no terminal") }, secrets.ErrLocked},
-		"empty":         {func() (string, error) { return "", nil }, secrets.ErrLocked},
-		"wrong":         {func() (string, error) { return "wrong", nil }, secrets.ErrDenied},
-	} {
-		o.Passphrase = test.ask
-		if _, err := agefile.Open(t.Context(), o); !errors.Is(err, test.want) || hint.Of(err) == "" {
-			t.Errorf("%s: got %v, want %v; hint %q", name, err, test.want, hint.Of(err))
-		}
 	}
 }
 

@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/gofrs/flock"
 	"golang.org/x/sys/unix"
 
 	"minibot/hint"
@@ -24,42 +22,26 @@ const maxFile = 64 << 20
 // lockPoll is how often a held lock is tried again.
 const lockPoll = 5 * time.Millisecond
 
-// identity tells one content of a path from another; see the package comment.
-type identity struct {
-	dev, ino     uint64
-	size         int64
-	mtime, ctime unix.Timespec
-}
+// errUnconfirmed marks the one error of a write that leaves the new content: every other leaves the old.
+var errUnconfirmed = errors.New("the new content is in place, but the disk did not confirm it: a power failure may bring the old one back")
 
 // snapshot is a file's content with the open file that it was read from.
 type snapshot struct {
-	file    *os.File
-	id      identity
+	file    file
+	id      stat
 	sealed  []byte
 	content content
 }
 
-func identify(path string) (identity, error) {
-	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil {
-		return identity{}, err
-	}
-	return identityOf(&st), nil
-}
-
-func identityOf(st *unix.Stat_t) identity {
-	return identity{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim} //nolint:unconvert // Dev is signed on darwin
-}
-
 // readFile reads path whole. The error wraps fs.ErrNotExist when there is nothing there.
-func readFile(path string) (*snapshot, error) {
-	f, st, err := openRegular(path)
+func readFile(files fileSystem, path string) (*snapshot, error) {
+	f, st, err := openRegular(files, path)
 	if err != nil {
 		return nil, err
 	}
-	snap := &snapshot{file: f, id: identityOf(st)}
-	if st.Size > maxFile {
-		err = fmt.Errorf("%w: %s has %d bytes, at most %d", secrets.ErrDamaged, path, st.Size, maxFile)
+	snap := &snapshot{file: f, id: st}
+	if st.size > maxFile {
+		err = fmt.Errorf("%w: %s has %d bytes, at most %d", secrets.ErrDamaged, path, st.size, maxFile)
 		return nil, errors.Join(hint.Wrap(err, "see what %s is; it was not changed", path), f.Close())
 	}
 	if snap.sealed, err = io.ReadAll(io.LimitReader(f, maxFile)); err != nil {
@@ -68,54 +50,53 @@ func readFile(path string) (*snapshot, error) {
 	return snap, nil
 }
 
-// openRegular opens a regular file for reading, and neither follows a link nor waits for a pipe.
-func openRegular(path string) (*os.File, *unix.Stat_t, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+func openRegular(files fileSystem, path string) (file, stat, error) {
+	f, err := files.open(path)
 	if err != nil {
-		return nil, nil, explain(err, path)
+		return nil, stat{}, explain(err, path)
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("stat %s: %w", path, err), f.Close())
+	st, err := f.stat()
+	if err != nil {
+		return nil, stat{}, errors.Join(explain(err, path), f.Close())
 	}
-	if uint32(st.Mode)&unix.S_IFMT != unix.S_IFREG { //nolint:unconvert // Mode has 16 bits on darwin
+	if !st.regular() {
 		err := hint.Wrap(fmt.Errorf("%s is not a regular file", path), "see what %s is; minibot does not touch it", path)
-		return nil, nil, errors.Join(err, f.Close())
+		return nil, stat{}, errors.Join(err, f.Close())
 	}
-	return f, &st, nil
+	return f, st, nil
 }
 
 // lockFile takes the lock that writers share, and returns what gives it back. The lock file stays.
-func lockFile(ctx context.Context, path string) (unlock func(), err error) {
+func lockFile(ctx context.Context, files fileSystem, path string) (unlock func(), err error) {
 	path += ".lock"
-	lock := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK), flock.SetPermissions(0o600))
-	if _, err := lock.TryLockContext(ctx, lockPoll); err != nil {
-		if ctx.Err() != nil {
-			return nil, errors.Join(fmt.Errorf("wait for %s: %w", path, ctx.Err()), lock.Close())
-		}
-		return nil, errors.Join(explain(err, path), lock.Close())
+	unlock, err = files.lock(ctx, path)
+	switch {
+	case err == nil:
+		return unlock, nil
+	case ctx.Err() != nil:
+		return nil, hint.Wrap(fmt.Errorf("wait for %s: %w", path, ctx.Err()), "another process writes the store; see which: lsof %s", path)
 	}
-	return func() { _ = lock.Close() }, nil // closing the descriptor gives the lock back whatever it answers
+	return nil, explain(err, path)
 }
 
 func temporary(path string) string { return "." + filepath.Base(path) + ".tmp-" }
 
 // sweep removes what a crash between writing and renaming left. The caller holds the lock, so no temporary file is in use.
-func sweep(path string) error {
+func sweep(files fileSystem, path string) error {
 	if path == "" {
 		return nil
 	}
 	dir := filepath.Dir(path)
-	entries, err := os.ReadDir(dir)
+	names, err := files.readDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return explain(err, dir)
 	}
-	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), temporary(path)) {
-			if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
+	for _, name := range names {
+		if strings.HasPrefix(name, temporary(path)) {
+			if err := files.remove(filepath.Join(dir, name)); err != nil {
 				return explain(err, path)
 			}
 		}
@@ -124,44 +105,83 @@ func sweep(path string) error {
 }
 
 // publish makes path hold content, wholly or not at all, and durably. Without replace, something at path is an error.
-func publish(path string, content []byte, replace bool) (err error) {
-	dir := filepath.Dir(path)
-	temp, err := os.CreateTemp(dir, temporary(path)+"*") // O_EXCL, mode 0600
+// An error that wraps errUnconfirmed leaves the new content, any other the old.
+func publish(files fileSystem, path string, content []byte, replace bool) error {
+	temp, err := writeTemp(files, path, content)
 	if err != nil {
-		return explain(err, path)
-	}
-	defer func() {
-		if err != nil || !replace {
-			err = errors.Join(err, os.Remove(temp.Name()))
-		}
-	}()
-	if _, err := temp.Write(content); err != nil {
-		return errors.Join(explain(err, path), temp.Close())
-	}
-	if err := temp.Sync(); err != nil {
-		return errors.Join(explain(err, path), temp.Close())
-	}
-	if err := temp.Close(); err != nil {
 		return explain(err, path)
 	}
 	if replace {
-		err = os.Rename(temp.Name(), path)
+		err = files.rename(temp, path)
 	} else {
-		err = os.Link(temp.Name(), path)
+		err = files.link(temp, path)
+	}
+	if err != nil || !replace {
+		_ = files.remove(temp) // one that stays is swept by the next writer
 	}
 	if err != nil {
 		return explain(err, path)
 	}
-	return syncDirectory(dir)
+	return confirm(files, path)
 }
 
-func syncDirectory(dir string) error {
-	d, err := os.Open(dir)
+// writeTemp writes content to a file beside path, durably but for its name, and returns the name.
+func writeTemp(files fileSystem, path string, content []byte) (name string, err error) {
+	temp, err := files.createTemp(filepath.Dir(path), temporary(path)+"*")
 	if err != nil {
+		return "", err
+	}
+	_, err = temp.Write(content)
+	if err == nil {
+		err = temp.Sync()
+	}
+	if closing := temp.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		_ = files.remove(temp.Name())
+		return "", err
+	}
+	return temp.Name(), nil
+}
+
+// confirm makes durable what was renamed, linked or removed at path.
+func confirm(files fileSystem, path string) error {
+	dir := filepath.Dir(path)
+	if err := syncDirectory(files, dir); err != nil {
+		return hint.Wrap(fmt.Errorf("%s: %w: %w", path, errUnconfirmed, err), "check the disk that holds %s, then do it again", dir)
+	}
+	return nil
+}
+
+func syncDirectory(files fileSystem, dir string) error {
+	d, err := files.openDir(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+		err = nil // some network file systems sync no directories: the server does, or nobody can
+	}
+	_ = d.Close() // it was only read
+	return err
+}
+
+// makeDirectory makes dir and what is missing above it, for the owner alone and durably.
+func makeDirectory(files fileSystem, dir string) error {
+	if _, err := files.lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := makeDirectory(files, filepath.Dir(dir)); err != nil {
+			return err
+		}
+		if err := files.mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
+			return explain(err, dir)
+		}
+	} else if err != nil {
 		return explain(err, dir)
 	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return explain(err, dir)
+	// One that is there was made by another process, perhaps, which was killed here.
+	if err := confirm(files, dir); !errors.Is(err, fs.ErrPermission) { // what is above may be another user's
+		return err
 	}
 	return nil
 }
@@ -178,6 +198,8 @@ func explain(err error, path string) error {
 		return hint.Wrap(fmt.Errorf("%w: %w", secrets.ErrDenied, err), "chown -R \"$(id -un)\" %s && chmod u+rwX %s", dir, dir)
 	case errors.Is(err, unix.ELOOP):
 		return hint.Wrap(fmt.Errorf("%s is a symbolic link: %w", path, err), "name the file that %s points to, or put a regular file there", path)
+	case errors.Is(err, fs.ErrNotExist):
+		return err // the caller says what is missing
 	}
-	return err // of package os: it names the path
+	return hint.Wrap(err, "check the disk that holds %s", dir)
 }

@@ -2,6 +2,7 @@ package agefile_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -52,27 +53,47 @@ func play(t *testing.T, part, dir string) *exec.Cmd {
 
 var background = context.Background()
 
-const writes = 10
+// 8 processes with 8 writers each, all at once on one store.
+const processes, writers, names = 8, 8, 2
 
+// writerPart is one of the processes. Its writers have a store each, and they all create it at once.
 func writerPart(dir string) error {
-	s, err := agefile.Open(background, inDir(dir)) // they all create it at once
+	failed := make(chan error, writers)
+	for w := range writers {
+		go func() { failed <- writeAll(dir, fmt.Sprintf("P%d_%d", os.Getpid(), w)) }()
+	}
+	var all error
+	for range writers {
+		all = errors.Join(all, <-failed)
+	}
+	return all
+}
+
+// writeAll sets the slots of some names, all but previous, and takes a further name away again.
+func writeAll(dir, prefix string) error {
+	s, err := agefile.Open(background, inDir(dir))
 	if err != nil {
 		return err
 	}
-	for i := range writes {
-		v, err := secrets.NewValue([]byte("canary"))
-		if err != nil {
-			return err
-		}
-		if err := s.Put(background, secrets.Name(fmt.Sprintf("P%d_%d", os.Getpid(), i)), secrets.Current, v); err != nil {
-			return err
+	for i := range names {
+		name := secrets.Name(fmt.Sprintf("%s_%d", prefix, i))
+		for _, slot := range []secrets.Slot{secrets.Current, secrets.Pending} {
+			v, err := secrets.NewValue(fmt.Appendf(nil, "canary-%s-%v", name, slot))
+			if err == nil {
+				err = s.Put(background, name, slot, v)
+			}
+			if err != nil {
+				return err
+			}
 		}
 	}
-	return s.Close()
+	if err := s.Delete(background, secrets.Name(prefix+"_0"), secrets.Pending); err != nil {
+		return err
+	}
+	return errors.Join(s.Promote(background, secrets.Name(prefix+"_1")), s.Close())
 }
 
 func TestManyProcessesWriteAtOnceAndNothingIsLost(t *testing.T) {
-	const processes = 5
 	dir := t.TempDir()
 	var running []*exec.Cmd
 	for range processes {
@@ -82,14 +103,31 @@ func TestManyProcessesWriteAtOnceAndNothingIsLost(t *testing.T) {
 		}
 		running = append(running, cmd)
 	}
+	s := mustOpen(t, inDir(dir))
 	for _, cmd := range running {
 		if err := cmd.Wait(); err != nil {
 			t.Error(err)
 		}
+		for w := range writers {
+			prefix := fmt.Sprintf("P%d_%d", cmd.Process.Pid, w)
+			for _, want := range []struct {
+				name, value string
+				slot        secrets.Slot
+			}{
+				{prefix + "_0", prefix + "_0-current", secrets.Current},
+				{prefix + "_1", prefix + "_1-pending", secrets.Current},
+				{prefix + "_1", prefix + "_1-current", secrets.Previous},
+			} {
+				item, err := s.Get(t.Context(), secrets.Name(want.name), want.slot)
+				if err != nil || string(item.Value.Reveal()) != "canary-"+want.value {
+					t.Errorf("%s (%v) is lost: %v", want.name, want.slot, err)
+				}
+			}
+		}
 	}
-	entries, err := mustOpen(t, inDir(dir)).List(t.Context())
-	if err != nil || len(entries) != processes*writes {
-		t.Errorf("%d entries, want %d: %v", len(entries), processes*writes, err)
+	entries, err := s.List(t.Context())
+	if err != nil || len(entries) != processes*writers*3 {
+		t.Errorf("%d entries, want %d: %v", len(entries), processes*writers*3, err)
 	}
 }
 
@@ -163,11 +201,23 @@ func TestDiskFullAndReadOnly(t *testing.T) {
 	}
 }
 
+// diskPart fills and write-protects a disk of its own.
 func diskPart(dir string) error {
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=128k"); err != nil {
 		return err
 	}
-	s, err := agefile.Open(background, inDir(dir))
+	ballast, full := filepath.Join(dir, "ballast"), bytes.Repeat([]byte("x"), 1<<20)
+	o := inDir(dir)
+	if err := os.WriteFile(ballast, full, 0o600); !errors.Is(err, unix.ENOSPC) {
+		return fmt.Errorf("the disk does not get full: %w", err)
+	}
+	if _, err := agefile.Open(background, o); !reported(err, unix.ENOSPC) {
+		return fmt.Errorf("create: %w", err)
+	}
+	if err := os.Remove(ballast); err != nil {
+		return err
+	}
+	s, err := agefile.Open(background, o)
 	if err != nil {
 		return err
 	}
@@ -175,42 +225,73 @@ func diskPart(dir string) error {
 	if err != nil {
 		return err
 	}
-	large, err := secrets.NewValue([]byte(strings.Repeat("x", secrets.MaxValueSize)))
+	large, err := secrets.NewValue(bytes.Repeat([]byte("x"), secrets.MaxValueSize))
 	if err != nil {
 		return err
 	}
-	if err := s.Put(background, "A", secrets.Current, small); err != nil {
+	if err := errors.Join(s.Put(background, "A", secrets.Current, small), s.Put(background, "B", secrets.Current, small)); err != nil {
 		return err
 	}
-	before, err := os.ReadFile(filepath.Join(dir, "store.age"))
-	if err != nil {
+	operations := map[string]func() error{
+		"put":     func() error { return s.Put(background, "A", secrets.Current, large) },
+		"delete":  func() error { return s.Delete(background, "B", secrets.Current) },
+		"promote": func() error { return secrets.Promote(background, s, "A") },
+		"rekey":   func() error { return s.Rekey(background, agefile.RekeyOptions{}) },
+		"rekey to a passphrase": func() error {
+			return s.Rekey(background, agefile.RekeyOptions{WithPassphrase: true, Passphrase: saying("canary")})
+		},
+	}
+	if err := s.Put(background, "A", secrets.Pending, small); err != nil {
 		return err
 	}
-	unchanged := func(what string, err, want error) error {
-		after, readErr := os.ReadFile(filepath.Join(dir, "store.age"))
-		left, globErr := filepath.Glob(filepath.Join(dir, ".*.tmp-*"))
-		if !errors.Is(err, want) || hint.Of(err) == "" || readErr != nil || globErr != nil || len(left) > 0 || string(before) != string(after) {
-			return fmt.Errorf("%s: %w, hint %q; left behind: %q", what, errors.Join(err, readErr, globErr), hint.Of(err), left)
-		}
-		item, err := s.Get(background, "A", secrets.Current)
-		if err != nil || !item.Value.Equal(small) {
-			return fmt.Errorf("%s: the old value is gone: %w", what, err)
-		}
-		return nil
+	if err := os.WriteFile(ballast, full, 0o600); !errors.Is(err, unix.ENOSPC) {
+		return fmt.Errorf("the disk does not get full: %w", err)
 	}
-	if err := unchanged("full", s.Put(background, "A", secrets.Current, large), unix.ENOSPC); err != nil {
+	if err := allRefused(dir, s, operations, unix.ENOSPC); err != nil {
 		return err
 	}
-	if err := s.Put(background, "A", secrets.Current, small); err != nil {
-		return fmt.Errorf("put after a full disk: %w", err)
-	}
-	if before, err = os.ReadFile(filepath.Join(dir, "store.age")); err != nil {
-		return err
+	if err := errors.Join(os.Remove(ballast), s.Delete(background, "B", secrets.Current), s.Put(background, "B", secrets.Current, small)); err != nil {
+		return fmt.Errorf("after a full disk: %w", err)
 	}
 	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 		return err
 	}
-	return unchanged("read-only", s.Put(background, "A", secrets.Current, small), unix.EROFS)
+	return allRefused(dir, s, operations, unix.EROFS)
+}
+
+func reported(err, want error) bool {
+	return errors.Is(err, want) && strings.Contains(hint.Of(err), "disk that holds")
+}
+
+// allRefused checks that each operation fails with want, changes no file, leaves none behind, and that the store is still read.
+func allRefused(dir string, s *agefile.Store, operations map[string]func() error, want error) error {
+	hold := func() (string, error) {
+		var all strings.Builder
+		entries, err := os.ReadDir(dir)
+		for _, e := range entries {
+			content, readErr := os.ReadFile(filepath.Join(dir, e.Name()))
+			err = errors.Join(err, readErr)
+			fmt.Fprintf(&all, "%s %q\n", e.Name(), content)
+		}
+		return all.String(), err
+	}
+	for name, do := range operations {
+		before, err := hold()
+		if err != nil {
+			return err
+		}
+		if err := do(); !reported(err, want) {
+			return fmt.Errorf("%s: %w, hint %q", name, err, hint.Of(err))
+		}
+		if after, err := hold(); err != nil || before != after {
+			return fmt.Errorf("%s: something changed: %w", name, err)
+		}
+		item, err := s.Get(background, "B", secrets.Current)
+		if err != nil || string(item.Value.Reveal()) != "canary-small" {
+			return fmt.Errorf("%s: the old value is gone: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // asNobody runs f with the file permissions of another user; a test that does not run as root has those of its own.

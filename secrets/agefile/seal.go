@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"strconv"
+	"strings"
 
 	"filippo.io/age"
 
@@ -19,24 +21,34 @@ const maxWorkFactor = 20
 
 // sealer encrypts and decrypts the whole file.
 type sealer struct {
-	keyFile   string // "" for a passphrase
+	key       *age.X25519Identity // nil for a passphrase
 	identity  age.Identity
 	recipient age.Recipient
+	cheap     bool          // a passphrase whose scrypt takes no memory to speak of
 	working   chan struct{} // holds one token: computations that nobody waits for any more do not pile up
 }
 
-func keySealer(keyFile string, identity *age.X25519Identity) *sealer {
-	return &sealer{keyFile, identity, identity.Recipient(), make(chan struct{}, 1)}
+func keySealer(key *age.X25519Identity) *sealer {
+	return &sealer{key: key, identity: key, recipient: key.Recipient()}
 }
 
-func passphraseSealer(options Options) (*sealer, error) {
-	locked := func(why error) error {
-		return hint.Wrap(fmt.Errorf("%w: %s needs its passphrase: %w", secrets.ErrLocked, options.Path, why), "run this on a terminal and type the passphrase")
+func newKeySealer() (*sealer, error) {
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		return nil, fmt.Errorf("make a key: %w", err)
 	}
-	if options.Passphrase == nil {
+	return keySealer(key), nil
+}
+
+// passphraseSealer asks for the passphrase of path. Every byte of the answer counts: nothing is trimmed or normalized.
+func passphraseSealer(path string, ask func() (string, error), workFactor int) (*sealer, error) {
+	locked := func(why error) error {
+		return hint.Wrap(fmt.Errorf("%w: %s needs its passphrase: %w", secrets.ErrLocked, path, why), "run this on a terminal and type the passphrase")
+	}
+	if ask == nil {
 		return nil, locked(errors.New("nobody to ask"))
 	}
-	passphrase, err := options.Passphrase()
+	passphrase, err := ask()
 	if err != nil {
 		return nil, locked(err)
 	}
@@ -52,10 +64,30 @@ func passphraseSealer(options Options) (*sealer, error) {
 	if err != nil {
 		return nil, locked(err)
 	}
-	if options.WorkFactor != 0 {
-		recipient.SetWorkFactor(options.WorkFactor)
+	if workFactor != 0 {
+		recipient.SetWorkFactor(workFactor)
 	}
-	return &sealer{"", identity, recipient, make(chan struct{}, 1)}, nil
+	cheap := workFactor != 0 && workFactor <= 14 // 16 MiB
+	return &sealer{identity: identity, recipient: recipient, cheap: cheap, working: make(chan struct{}, 1)}, nil
+}
+
+// sealedWithPassphrase tells whether a passphrase or a key opens an age file. The error wraps ErrDamaged when nothing does.
+func sealedWithPassphrase(sealed []byte) (bool, error) {
+	header, err := age.ExtractHeader(bytes.NewReader(sealed))
+	if err != nil {
+		return false, fmt.Errorf("%w: it is empty, torn or no age file", secrets.ErrDamaged)
+	}
+	_, stanza, found := strings.Cut(string(header), "\n-> scrypt ")
+	if !found {
+		return false, nil
+	}
+	line, _, _ := strings.Cut(stanza, "\n")
+	if args := strings.Fields(line); len(args) == 2 {
+		if logN, err := strconv.Atoi(args[1]); err == nil && logN > maxWorkFactor {
+			return false, fmt.Errorf("%w: opening it has the work factor %d, at most %d", secrets.ErrDamaged, logN, maxWorkFactor)
+		}
+	}
+	return true, nil
 }
 
 func (s *sealer) seal(ctx context.Context, plain []byte) ([]byte, error) {
@@ -78,6 +110,26 @@ func (s *sealer) seal(ctx context.Context, plain []byte) ([]byte, error) {
 		}
 		return sealed.Bytes(), nil
 	})
+}
+
+// sealContent returns the file that holds c.
+func sealContent(ctx context.Context, opener *sealer, c content) ([]byte, error) {
+	plain, err := encode(c)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plain)
+	return opener.seal(ctx, plain)
+}
+
+// openContent returns what sealContent has sealed.
+func (s *sealer) openContent(ctx context.Context, sealed []byte) (content, error) {
+	plain, err := s.open(ctx, sealed)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plain)
+	return decode(plain)
 }
 
 // open returns an error that wraps ErrDenied for the wrong key, ErrDamaged for anything else that is wrong with sealed.
@@ -106,7 +158,7 @@ func (s *sealer) open(ctx context.Context, sealed []byte) ([]byte, error) {
 
 // compute runs work, at once for a key; for a passphrase, which takes a second, it returns early when ctx ends.
 func (s *sealer) compute(ctx context.Context, work func() ([]byte, error)) ([]byte, error) {
-	if s.keyFile != "" {
+	if s.key != nil {
 		return work()
 	}
 	select {
@@ -121,7 +173,9 @@ func (s *sealer) compute(ctx context.Context, work func() ([]byte, error)) ([]by
 	done := make(chan result, 1)
 	go func() {
 		out, err := work()
-		debug.FreeOSMemory() // scrypt's memory is more than the whole program otherwise has
+		if !s.cheap {
+			debug.FreeOSMemory() // scrypt's memory is more than the whole program otherwise has
+		}
 		<-s.working
 		done <- result{out, err}
 	}()

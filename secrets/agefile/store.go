@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 
+	"minibot/hint"
 	"minibot/secrets"
 )
 
@@ -83,83 +85,119 @@ func (s *Store) change(ctx context.Context, verb string, name secrets.Name, slot
 
 // rewrite reads the file, edits name's items and writes the file anew, all under the lock.
 func (s *Store) rewrite(ctx context.Context, name secrets.Name, edit func(*secrets.Items) error) error {
-	if err := s.acquire(ctx); err != nil {
-		return err
-	}
-	defer s.release()
-	unlockFile, err := lockFile(ctx, s.path)
+	now, done, err := s.startWrite(ctx)
 	if err != nil {
 		return err
 	}
-	defer unlockFile()
-	if err := errors.Join(sweep(s.path), sweep(s.keyFile)); err != nil {
-		return err
-	}
-	old, err := s.loadHeld(ctx)
-	if err != nil {
-		return err
-	}
-	items := old[name]
+	defer done()
+	items := now[name]
 	if err := edit(&items); err != nil {
 		return err
 	}
-	next := maps.Clone(old)
+	next := maps.Clone(now)
 	next[name] = items
 	if items.IsZero() {
 		delete(next, name)
 	}
-	plain, err := encode(next)
+	return s.write(ctx, s.sealer, next)
+}
+
+// startWrite takes token and lock, ends what killed writers began and returns what the file holds now. The caller calls
+// done after it has written.
+func (s *Store) startWrite(ctx context.Context) (now content, done func(), err error) {
+	if err := s.acquire(ctx); err != nil {
+		return nil, nil, err
+	}
+	unlockFile, err := lockFile(ctx, s.files, s.path)
+	if err != nil {
+		s.release()
+		return nil, nil, err
+	}
+	done = func() {
+		unlockFile()
+		s.release()
+	}
+	if now, err = s.tidied(ctx); err != nil {
+		done()
+		return nil, nil, err
+	}
+	return now, done, nil
+}
+
+// tidied is loadHeld for a writer: it ends what killed writers began.
+func (s *Store) tidied(ctx context.Context) (content, error) {
+	if err := errors.Join(sweep(s.files, s.path), sweep(s.files, s.keyFile)); err != nil {
+		return nil, err
+	}
+	snap, err := s.loadHeld(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if self := os.Geteuid(); int64(snap.id.uid) != int64(self) { // else the file would be taken away from its owner
+		err := fmt.Errorf("%w: %s belongs to uid %d, not to %d", secrets.ErrDenied, s.path, snap.id.uid, self)
+		return nil, hint.Wrap(err, "run this as the user whom the store belongs to, or chown %d %s %s.lock", self, s.path, s.path)
+	}
+	if s.unsettled {
+		if err := s.settle(); err != nil {
+			return nil, err
+		}
+	}
+	return snap.content, nil
+}
+
+// write replaces the file by next, sealed with opener, which opens the store from then on. The caller holds token and lock.
+func (s *Store) write(ctx context.Context, opener *sealer, next content) error {
+	sealed, err := sealContent(ctx, opener, next)
 	if err != nil {
 		return err
 	}
-	sealed, err := s.sealer.seal(ctx, plain)
-	clear(plain)
-	if err != nil {
-		return err
+	s.spare = opener
+	if err := publish(s.files, s.path, sealed, true); err != nil {
+		return err // and the file may be the new one all the same
 	}
-	if err := publish(s.path, sealed, true); err != nil {
-		return err
+	s.sealer = opener
+	// Whatever goes wrong here, the value is stored: the next reader reads the file.
+	if f, st, err := openRegular(s.files, s.path); err == nil {
+		s.keep(&snapshot{file: f, id: st, content: next})
 	}
-	snap, err := readFile(s.path)
-	if err != nil {
-		return fmt.Errorf("read what was written: %w", err)
-	}
-	snap.sealed, snap.content = nil, next
-	return s.keep(snap)
+	return nil
 }
 
 // load returns the file's content, which must not be changed, from memory when the file is still the same.
 func (s *Store) load(ctx context.Context) (content, error) {
-	if now, err := s.fromMemory(ctx); now != nil || err != nil {
-		return now, err
+	if snap, err := s.fromMemory(ctx); err != nil {
+		return nil, err
+	} else if snap != nil {
+		return snap.content, nil
 	}
 	if err := s.acquire(ctx); err != nil {
 		return nil, err
 	}
 	defer s.release()
-	return s.loadHeld(ctx)
-}
-
-// loadHeld is load for who holds the token.
-func (s *Store) loadHeld(ctx context.Context) (content, error) {
-	if now, err := s.fromMemory(ctx); now != nil || err != nil {
-		return now, err
-	}
-	snap, err := readFile(s.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, noStore(s.path)
-	}
+	snap, err := s.loadHeld(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.decode(ctx, snap); err != nil {
-		return nil, errors.Join(err, snap.file.Close())
+	return snap.content, nil
+}
+
+// loadHeld is load for who holds the token. What it returns may be closed already, but not its content and its stat.
+func (s *Store) loadHeld(ctx context.Context) (*snapshot, error) {
+	if snap, err := s.fromMemory(ctx); snap != nil || err != nil {
+		return snap, err
 	}
-	return snap.content, s.keep(snap)
+	snap, err := s.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !s.keep(snap) {
+		return nil, fs.ErrClosed
+	}
+	return snap, nil
 }
 
 // fromMemory returns nil when the file is not the one that was read last.
-func (s *Store) fromMemory(ctx context.Context) (content, error) {
+func (s *Store) fromMemory(ctx context.Context) (*snapshot, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -168,21 +206,22 @@ func (s *Store) fromMemory(ctx context.Context) (content, error) {
 	if s.closed {
 		return nil, fs.ErrClosed
 	}
-	if id, err := identify(s.path); err == nil && id == s.cached.id {
-		return s.cached.content, nil
+	if id, err := s.files.lstat(s.path); err == nil && id == s.cached.id {
+		return s.cached, nil
 	}
 	return nil, nil // gone or changed: the reader that follows says which
 }
 
-func (s *Store) keep(snap *snapshot) error {
+// keep makes snap what fromMemory returns, unless the store was closed meanwhile.
+func (s *Store) keep(snap *snapshot) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return errors.Join(fs.ErrClosed, snap.file.Close())
+	old := snap
+	if !s.closed {
+		old, s.cached = s.cached, snap
 	}
-	old := s.cached.file
-	s.cached = snap
-	return old.Close()
+	_ = old.file.Close() // read only
+	return !s.closed
 }
 
 func (s *Store) acquire(ctx context.Context) error {

@@ -17,7 +17,7 @@ func TestWriterWaitsForTheLockUntilItsDeadline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unlockFile, err := lockFile(t.Context(), path)
+	unlockFile, err := lockFile(t.Context(), system{}, path)
 	if err != nil {
 		t.Fatal(err)
 	}
