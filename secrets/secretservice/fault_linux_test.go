@@ -198,7 +198,7 @@ func TestABusThatStandsStill(t *testing.T) {
 	for range 3 {
 		k.PauseBus()
 		for range 10 {
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			mustBe(t, "Put", s.Put(ctx, "A", secrets.Current, large), secrets.ErrDenied, "")
 			cancel()
 		}
@@ -224,7 +224,9 @@ func TestABusThatStandsStill(t *testing.T) {
 		select {
 		case <-began:
 			k.PauseBus()
-			mustBe(t, "Put", <-failed, secrets.ErrDenied, "")
+			if err := <-failed; !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Put: got %v", err)
+			}
 			k.ResumeBus()
 		case <-failed: // the machine is busy: not one Put in that time
 		}
@@ -238,7 +240,7 @@ func TestTimeoutWithoutADeadline(t *testing.T) {
 	t.Parallel()
 	k := keyringtest.Start(t)
 	o := on(k)
-	o.Timeout = 300 * time.Millisecond
+	o.Timeout = time.Second
 	s := mustOpen(t, o)
 	k.PauseKeyring()
 	defer k.ResumeKeyring()
@@ -274,9 +276,7 @@ func TestOffered(t *testing.T) {
 	k := keyringtest.StartBus(t)
 	offered := func(what string, want bool) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if got := secretservice.Offered(ctx, on(k)); got != want {
+		if got := secretservice.Offered(t.Context(), on(k)); got != want {
 			t.Errorf("%s: %v, want %v", what, got, want)
 		}
 	}
@@ -288,7 +288,11 @@ func TestOffered(t *testing.T) {
 	k.Lock()
 	offered("locked", true)
 	k.PauseKeyring()
+	began := time.Now()
 	offered("no answer", false)
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v to see that nothing answers", took)
+	}
 	k.ResumeKeyring()
 	k.KillKeyring()
 	offered("service killed", false)

@@ -93,3 +93,32 @@ func mustBe(t testing.TB, what string, err, want error, inHint string) {
 		t.Errorf("%s: %v: hint %q does not name %q", what, err, hint.Of(err), inHint)
 	}
 }
+
+// A store waits for itself: only another one can see a gap, and whoever is killed in it leaves it.
+func TestAnotherStoreSeesNoGap(t *testing.T) {
+	t.Parallel()
+	k := keyringtest.Start(t)
+	writer, reader := mustOpen(t, on(k)), mustOpen(t, on(k))
+	put(t, writer, "A", "canary")
+	ctx, v, done := t.Context(), value(t, "canary"), make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 40 {
+			if err := writer.Put(ctx, "A", secrets.Current, v); err != nil {
+				t.Errorf("Put: %v", err)
+			}
+		}
+	}()
+	for {
+		select {
+		case <-done:
+			return
+		default:
+			if _, err := reader.Get(ctx, "A", secrets.Current); err != nil {
+				t.Errorf("Get while it is replaced: %v", err)
+				<-done
+				return
+			}
+		}
+	}
+}

@@ -2,6 +2,8 @@ package secretservice
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"errors"
@@ -55,8 +57,13 @@ func TestUnseal(t *testing.T) {
 			t.Errorf("%q is read with another key", plain)
 		}
 	}
-	iv := make([]byte, 16)
-	for _, broken := range []struct{ iv, sealed []byte }{{iv, nil}, {iv, make([]byte, 15)}, {nil, make([]byte, 16)}, {iv, make([]byte, 16)}} {
+	iv, torn := make([]byte, 16), []byte("its padding is 2\x02")[1:]
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cipher.NewCBCEncrypter(block, iv).CryptBlocks(torn, torn)
+	for _, broken := range []struct{ iv, sealed []byte }{{iv, torn}, {iv, nil}, {iv, make([]byte, 15)}, {nil, make([]byte, 16)}, {iv, make([]byte, 16)}} {
 		if _, err := unseal(key, broken.iv, broken.sealed); !errors.Is(err, errUnreadable) {
 			t.Errorf("%d and %d bytes: got %v, want errUnreadable", len(broken.iv), len(broken.sealed), err)
 		}

@@ -41,7 +41,7 @@ func (s *Session) connect() {
 func (s *Session) disconnect() {
 	if s.conn != nil {
 		_ = s.conn.Close() // the bus may be gone
-		_ = s.reads.conn.Close()
+		s.reads.close()
 		s.conn = nil
 	}
 }
@@ -128,6 +128,12 @@ func (s *Session) monitor(rules ...string) *monitor {
 	return m
 }
 
+// close ends what is seen first: the library closes its channel and may still send on it.
+func (m *monitor) close() {
+	m.conn.Eavesdrop(nil)
+	_ = m.conn.Close() // the bus may be gone
+}
+
 // Reads tells how often the value of an item was asked for since the bus was started.
 func (s *Session) Reads() int {
 	s.t.Helper()
@@ -158,7 +164,7 @@ func (s *Session) Reads() int {
 func (s *Session) Listen(during func()) []byte {
 	s.t.Helper()
 	m := s.monitor()
-	defer func() { _ = m.conn.Close() }()
+	defer m.close()
 	during()
 	mark := dbus.ObjectPath("/mark/listen")
 	s.conn.Object(name, mark).Go("org.freedesktop.DBus.Peer.Ping", 0, nil)
