@@ -14,6 +14,8 @@ import (
 
 	"github.com/creack/pty"
 	"golang.org/x/term"
+
+	"minibot/control"
 )
 
 // person runs mb-secrets on a pseudo-terminal and types at it.
@@ -294,5 +296,44 @@ func TestImportOnATerminal(t *testing.T) {
 	p.types("y\r").sees("was changed meanwhile and stays").ends(1)
 	if got, err := os.ReadFile(file); err != nil || string(got) != text {
 		t.Errorf("the file is %q, %v", got, err)
+	}
+}
+
+func TestRekey(t *testing.T) {
+	home := makeHome(t, true)
+	read := func(name string) string {
+		data, err := os.ReadFile(filepath.Join(home, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	key := read("age.key")
+	if out := piped(t, home, "", 0, "rekey"); !strings.Contains(out, "sealed to a new key") || read("age.key") == key {
+		t.Errorf("rekey says %q, or the key is the old one", out)
+	}
+	if got := piped(t, home, "", 0, "get", "API_KEY"); got != "canary-before-value" {
+		t.Errorf("API_KEY is %q", got)
+	}
+	piped(t, home, "", 1, "rekey", "--passphrase") // nobody to ask
+	start(t, home, "rekey", "--passphrase").sees("new passphrase").types("canary one\r").sees("again: ").types("canary two\r").
+		sees("differ: nothing changed").ends(1)
+	start(t, home, "rekey", "--passphrase").sees("new passphrase").types("canary phrase ü\r").sees("again: ").types("canary phrase ü\r").
+		sees("sealed to the passphrase; age.key is removed").ends(0)
+	if _, err := os.Stat(filepath.Join(home, "age.key")); !os.IsNotExist(err) {
+		t.Errorf("the key stays: %v", err)
+	}
+	start(t, home, "rekey").sees("passphrase of the store").types("canary phrase ü\r").sees("sealed to a new key").sees("Back up").ends(0)
+	if got := piped(t, home, "", 0, "get", "API_KEY"); got != "canary-before-value" {
+		t.Errorf("API_KEY is %q", got)
+	}
+	release, err := control.AcquireLock(t.Context(), filepath.Join(home, "run", "minibotd.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key = read("age.key")
+	piped(t, home, "", 1, "rekey") // a daemon holds the store
+	if err := release(); err != nil || read("age.key") != key {
+		t.Errorf("%v, or the key was replaced", err)
 	}
 }
