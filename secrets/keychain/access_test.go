@@ -75,7 +75,7 @@ func TestItemInAKeychainThatIsNotSearched(t *testing.T) {
 }
 
 func TestNoKeychain(t *testing.T) {
-	for _, code := range []int{-25291, -25294, -25295, -25307} {
+	for _, code := range []int{-25291, -25294, -25295, -25307, -25308, -50} {
 		emulation(t)
 		s := open(t, keychain.Options{Service: service})
 		put(t, s, secrets.Current, canary)
@@ -88,11 +88,22 @@ func TestNoKeychain(t *testing.T) {
 		_, err = keychain.Open(t.Context(), keychain.Options{})
 		mustBe(t, "Open", err, secrets.ErrUnavailable)
 		lift()
-		lift = secemu.Rule{Ops: secemu.List}.Fail(code)
-		_, err = s.List(t.Context())
-		mustBe(t, "List", err, secrets.ErrUnavailable)
-		lift()
 		mustHold(t, s, secrets.Current, canary)
+	}
+}
+
+func TestListFails(t *testing.T) {
+	emulation(t)
+	s := open(t, keychain.Options{Service: service})
+	put(t, s, secrets.Current, canary)
+	for code, want := range map[int]error{-25291: secrets.ErrUnavailable, -25308: secrets.ErrDenied, -50: nil} {
+		lift := secemu.Rule{Service: service + ".previous", Ops: secemu.List}.Fail(code)
+		entries, err := s.List(t.Context())
+		mustBe(t, "List", err, want)
+		if entries != nil {
+			t.Errorf("it lists a part: %v", entries)
+		}
+		lift()
 	}
 }
 
@@ -123,6 +134,19 @@ func TestLockedShowsNoDialog(t *testing.T) {
 	if n := secemu.Dialogs() - before; n != 0 {
 		t.Errorf("%d dialogs were shown", n)
 	}
+}
+
+func TestUnlockDialogInTheMiddleIsRefused(t *testing.T) {
+	emulation(t)
+	s := open(t, keychain.Options{Service: service})
+	put(t, s, secrets.Current, canary)
+	secemu.Rule{Ops: secemu.Read, Once: true}.Lock()
+	go func() {
+		secemu.Await(1)
+		secemu.Reply(secemu.Refuse)
+	}()
+	_, err := s.Get(t.Context(), name, secrets.Current)
+	mustBe(t, "Get", err, secrets.ErrLocked)
 }
 
 func TestLockedInTheMiddle(t *testing.T) {

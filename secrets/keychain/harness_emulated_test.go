@@ -16,7 +16,7 @@ import (
 const service = "minibot.test"
 
 // patience is how long a test may take before what waits in the emulation is made to fail.
-const patience = 10 * time.Second
+const patience = 5 * time.Second
 
 // emulation empties the emulated keychain. When the test ends, no CoreFoundation object may be left.
 func emulation(t testing.TB) {

@@ -31,7 +31,7 @@ func harness(t testing.TB) storetest.Harness {
 		t.Fatalf("%s is not set: this test writes to the default keychain, which must be a temporary one", keychainVariable)
 	}
 	is := strings.Trim(security(t, "default-keychain"), " \t\n\"")
-	if real(t, is) != real(t, path) {
+	if resolved(t, is) != resolved(t, path) {
 		t.Fatalf("the default keychain is not the one that %s names: make it so, or this test would write to yours", keychainVariable)
 	}
 	security(t, "unlock-keychain", "-p", keychainPassword, path)
@@ -74,11 +74,11 @@ func security(t testing.TB, arguments ...string) string {
 	return string(out)
 }
 
-func real(t testing.TB, path string) string {
+func resolved(t testing.TB, path string) string {
 	t.Helper()
-	resolved, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resolved
+	return target
 }

@@ -51,8 +51,8 @@ func (s status) Error() string {
 
 // explain wraps what the keychain answered to a call on an item in the sentinel that callers look for and the advice that mends it.
 //
-// errSecInteractionNotAllowed alone does not tell a locked keychain from an item whose access list does not have this
-// program; the lock state does.
+// errSecInteractionNotAllowed does not tell a locked keychain from an item whose access list does not have this program, and a refused
+// dialog not which of the two has asked; the lock state does.
 func (s *Store) explain(err error, at place) error {
 	var code status
 	if !errors.As(err, &code) {
@@ -61,12 +61,12 @@ func (s *Store) explain(err error, at place) error {
 	switch code {
 	case itemNotFound:
 		return secrets.ErrNotFound
-	case interactionNotAllowed:
-		if err := s.usable(); err != nil {
+	case interactionNotAllowed, authFailed, userCanceled:
+		if err := s.usable(); err != nil { // the dialog was that of the lock
 			return err
 		}
 		return denied(code, "run minibotd in the desktop session, not over SSH, and answer the dialog there with Always Allow; or %s", allow(at))
-	case authFailed, userCanceled, noAccessForItem:
+	case noAccessForItem:
 		return denied(code, "%s", allow(at))
 	case invalidOwnerEdit:
 		return denied(code, "remove the item as its owner does, with Keychain Access or: security delete-generic-password -s %s -a %s; then try again", at.service, at.account)
@@ -75,7 +75,7 @@ func (s *Store) explain(err error, at place) error {
 	case notAvailable, noSuchKeychain, invalidKeychain, noDefaultKeychain:
 		return unavailable(code)
 	case duplicateItem:
-		return hint.Wrap(code, "add the default keychain to those that are searched: security list-keychains -s \"$(security default-keychain | xargs)\"")
+		return hint.Wrap(code, "compare security default-keychain with security list-keychains: the first must be one of the second")
 	}
 	return hint.Wrap(code, "security error %d tells what macOS means by it", int(code))
 }
@@ -85,7 +85,11 @@ func denied(code status, format string, args ...any) error {
 }
 
 func allow(at place) string {
-	return fmt.Sprintf("in Keychain Access open the item %s with the account %s and allow this program under Access Control", at.service, at.account)
+	what := fmt.Sprintf("the item %s with the account %s", at.service, at.account)
+	if at.account == "" {
+		what = "each item " + at.service
+	}
+	return fmt.Sprintf("in Keychain Access open %s and allow this program under Access Control", what)
 }
 
 func unavailable(code status) error {
@@ -93,10 +97,14 @@ func unavailable(code status) error {
 		"log in at the Mac's desktop once, and see what this says: security default-keychain")
 }
 
-// present reports whether the default keychain is unlocked, or wraps [secrets.ErrUnavailable] when there is none.
+// present reports whether the default keychain is unlocked, or wraps [secrets.ErrUnavailable] when that is not to be known.
 func (s *Store) present() (isUnlocked bool, err error) {
 	isUnlocked, err = unlocked()
-	return isUnlocked, s.explain(err, place{})
+	var code status
+	if errors.As(err, &code) {
+		err = unavailable(code)
+	}
+	return isUnlocked, err
 }
 
 // usable wraps [secrets.ErrLocked] unless the default keychain is unlocked. It shows no dialog, whereas any use of a value in a
