@@ -1,9 +1,12 @@
 // Package agefile keeps secrets in one file that is encrypted with age, to a key file or to a passphrase.
 //
-// It owns the store file, its lock file (PATH.lock) and the key file. It guarantees that a crash at any moment leaves the
-// old content or the new one; that writers of several processes exclude each other and lose nothing; that a file it
-// cannot read is never changed, and a key never overwritten; and that plaintext never reaches a disk. It never
-// follows a symbolic link at these three paths.
+// It owns the store file, its lock file (PATH.lock) and the key file. It guarantees that a kill or a power failure at any moment
+// leaves the old content or the new one, and the new one once a call has succeeded; that writers of several processes exclude
+// each other and lose nothing; that a file it cannot read is never changed; that a key goes only when nothing is sealed to it any more
+// (see [Store.Rekey]); and that plaintext never reaches a disk. It never follows a symbolic link at these three paths.
+//
+// An error of a write means that the old content stays, but for one that says that the new content is in place and not confirmed by
+// the disk, and but for a Rekey, whose steps are named there.
 //
 // Reads take no lock: the file changes by rename only. What was decrypted is kept in memory with the open file it came from, so
 // that a read of an unchanged file costs one stat: while that descriptor is open its inode cannot be reused, so the same
