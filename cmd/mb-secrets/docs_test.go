@@ -3,11 +3,15 @@ package main
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
 
-const docsFile = "../../docs/secrets.md"
+const (
+	docsFile   = "../../docs/secrets.md"
+	storesFile = "../../docs/stores.md"
+)
 
 // command is one "$ …" line of the docs and the output that stands below it.
 type command struct {
@@ -15,10 +19,10 @@ type command struct {
 	output string
 }
 
-// fences returns the commands in code blocks with the given info string.
-func fences(t *testing.T, info string) []command {
+// fences returns the commands in a file's code blocks with the given info string.
+func fences(t *testing.T, file, info string) []command {
 	t.Helper()
-	text, err := os.ReadFile(docsFile)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,15 +42,21 @@ func fences(t *testing.T, info string) []command {
 		}
 	}
 	if open || len(list) == 0 {
-		t.Fatalf("%s: no command in a block %q, or a block that does not end", docsFile, info)
+		t.Fatalf("%s: no command in a block %q, or a block that does not end", file, info)
 	}
 	return list
 }
 
-// TestDocs runs every command of the docs in order, in one new installation. Where output is shown, it is compared.
+// TestDocs runs every command of each of the docs in order, in one new installation. Where output is shown, it is compared.
 func TestDocs(t *testing.T) {
+	for _, file := range []string{docsFile, storesFile} {
+		t.Run(filepath.Base(file), func(t *testing.T) { runDocs(t, fences(t, file, "console")) })
+	}
+}
+
+func runDocs(t *testing.T, commands []command) {
 	dir := t.TempDir()
-	for _, c := range fences(t, "console") {
+	for _, c := range commands {
 		cmd := exec.Command("sh", "-ec", c.line)
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "HOME="+dir, "MINIBOT_HOME=")
@@ -65,7 +75,7 @@ func TestDocs(t *testing.T) {
 
 // TestDocsStack checks that the commands that need a running stack are ones that a test can run unattended.
 func TestDocsStack(t *testing.T) {
-	for _, c := range fences(t, "console stack") {
+	for _, c := range fences(t, docsFile, "console stack") {
 		if !strings.Contains(c.line, "mb-secrets ") && !strings.HasPrefix(c.line, "minibotd ") {
 			t.Errorf("$ %s: neither mb-secrets nor minibotd", c.line)
 		}

@@ -48,10 +48,11 @@ func (a *app) migrate(ctx context.Context, m control.Migration) error {
 	if err != nil {
 		return err
 	}
-	if caution := stores.Caution(ctx, m.To); caution != "" && m.To != a.place.config.Store {
+	moves := a.place.config.Store != m.To
+	if caution := stores.Caution(ctx, m.To); caution != "" && moves {
 		a.io.Warn("%s", caution)
 	}
-	if !daemon && a.place.config.Store != m.To {
+	if !daemon && moves {
 		// What asks for a passphrase does so before the lock is taken. Whatever is wrong with the store, the move will say.
 		_, _ = a.openStore(ctx)
 		if a.asking != nil {
@@ -66,7 +67,7 @@ func (a *app) migrate(ctx context.Context, m control.Migration) error {
 	if daemon && ctx.Err() != nil {
 		return hint.Wrap(fmt.Errorf("%w: minibotd goes on with the move", errInterrupted), "minibotd status shows the store in use")
 	}
-	if err == nil && m.To == config.StoreAge {
+	if err == nil && moves && m.To == config.StoreAge {
 		a.backUp()
 	}
 	return err
