@@ -17,7 +17,7 @@ import (
 	"minibot/secrets/stores"
 )
 
-const exitCodes = `Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 6 minibotd unreachable, 7 store missing, locked or denied,
+const exitCodes = `Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 6 minibotd unreachable, 7 store missing, locked, denied or unavailable,
 130 interrupted.`
 
 // run carries out one command line and returns the exit code.

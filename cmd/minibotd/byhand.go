@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"minibot/control"
-	"minibot/hint"
 	"minibot/rotation"
 	"minibot/secrets"
 )
@@ -130,7 +129,7 @@ func (d *daemon) byHand(ctx context.Context) (was map[secrets.Name]secrets.Value
 	now := newDates(entries, at)
 	d.mu.Lock()
 	names, values := now.since(d.dates), d.values
-	d.dates = now // what cannot be read is not asked for again at every tick: in a keychain that is a dialog each time
+	d.dates = now
 	d.mu.Unlock()
 	was = map[secrets.Name]secrets.Value{}
 	var faults []error
@@ -138,19 +137,18 @@ func (d *daemon) byHand(ctx context.Context) (was map[secrets.Name]secrets.Value
 		if !slices.Contains(names, r.Name) {
 			continue
 		}
-		item, err := d.store.Get(ctx, r.Name, secrets.Current)
+		value, err := d.read(ctx, secrets.Entry{Name: r.Name, Changed: now.changed[r.Name]})
 		if err != nil && !errors.Is(err, secrets.ErrNotFound) {
-			faults = append(faults, hint.Wrap(fmt.Errorf("%s was changed by hand, and cannot be read: %w", r.Name, err),
-				"mb-secrets set %s stores it as minibot's own; until then what was in force stays", r.Name))
+			faults = append(faults, err)
 			continue
 		}
 		switch before := values[r.Name]; {
-		case before.Equal(item.Value):
-		case before.IsZero() || item.Value.IsZero():
+		case before.Equal(value):
+		case before.IsZero() || value.IsZero():
 			others = true
 		default:
 			was[r.Name] = before
-			d.redact.learn([]secrets.Value{item.Value})
+			d.redact.learn([]secrets.Value{value})
 		}
 	}
 	return was, others, errors.Join(faults...)

@@ -18,7 +18,7 @@ import (
 )
 
 const exitCodes = `Exit codes: 0 done, 1 failed (status: not healthy), 2 usage, 3 not found, 4 rolled back, 5 recovery pending,
-6 minibotd unreachable, 7 store missing, locked or denied, 130 interrupted.`
+6 minibotd unreachable, 7 store missing, locked, denied or unavailable, 130 interrupted.`
 
 // completionTimeout is how long a shell may wait for the names of services.
 const completionTimeout = 2 * time.Second

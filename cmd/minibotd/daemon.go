@@ -32,6 +32,7 @@ const (
 	storeTimeout  = 20 * time.Second // one call to the store; a keychain dialog that nobody answers ends here
 	waitFirst     = time.Second      // between two attempts to open the store or load the compose file
 	waitMost      = 10 * time.Second
+	waitDenied    = 5 * time.Minute  // where asking again shows somebody another dialog
 	finishMost    = 5 * time.Minute  // between two attempts to finish what a database refuses
 	changeTimeout = 10 * time.Minute // an operation that has not settled by then is reported as failed
 )
@@ -67,8 +68,9 @@ type daemon struct {
 	kind      string // of the store, as configured
 	project   *stack.Project
 	values    map[secrets.Name]secrets.Value
-	dates     dates             // of the store's items, as of the last time values were read
-	revisions map[string]uint64 // by service: how often its secrets changed
+	dates     dates                      // of the store's items, as of the last time values were read
+	refused   map[secrets.Name]time.Time // items that may not be read, by their dates
+	revisions map[string]uint64          // by service: how often its secrets changed
 	intent    intent
 	creates   uint64
 	changes   int  // operations that change secrets now
@@ -85,7 +87,7 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 	}
 	d := &daemon{
 		config: cfg, kind: cfg.Store, paths: paths, log: log, events: events, redact: redact, open: open, intent: stopped,
-		store: newLateStore(), lastLines: map[string][]string{},
+		store: newLateStore(), lastLines: map[string][]string{}, refused: map[secrets.Name]time.Time{},
 		again: make(chan chan error), started: make(chan struct{}), unfinished: make(chan struct{}, 1),
 		degraded: make(chan string, 16), revisions: map[string]uint64{},
 	}
@@ -134,8 +136,12 @@ func (d *daemon) until(ctx context.Context, hangup <-chan struct{}, phase contro
 			return ctx.Err() == nil
 		}
 		d.setPhase(phaseOf(err, phase), err)
+		pause := delay
+		if d.asks() && errors.Is(err, secrets.ErrDenied) {
+			pause = waitDenied
+		}
 		select {
-		case <-time.After(delay):
+		case <-time.After(pause):
 		case <-hangup:
 		case asked = <-d.again:
 		case <-ctx.Done():
@@ -243,39 +249,6 @@ func (d *daemon) apply(ctx context.Context) (changed bool, ticket uint64, err er
 	d.values = values
 	changed = d.world.set(d.project, values)
 	return changed, d.supervisor.Apply(wantedState(d.project, values, d.intent, d.creates, d.revisions)), nil
-}
-
-// readValues reads every required secret that is set, and teaches the redaction what must never be shown.
-func (d *daemon) readValues(ctx context.Context) (map[secrets.Name]secrets.Value, error) {
-	at := time.Now()
-	entries, err := d.store.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	values := map[secrets.Name]secrets.Value{}
-	var known []secrets.Value
-	required := d.requirements()
-	for _, e := range entries {
-		if !slices.ContainsFunc(required, func(r secrets.Requirement) bool { return r.Name == e.Name }) {
-			continue
-		}
-		item, err := d.store.Get(ctx, e.Name, e.Slot)
-		if errors.Is(err, secrets.ErrNotFound) { // gone meanwhile
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		known = append(known, item.Value)
-		if e.Slot == secrets.Current {
-			values[e.Name] = item.Value
-		}
-	}
-	d.redact.learn(known)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.dates = newDates(entries, at)
-	return values, nil
 }
 
 func (d *daemon) requirements() []secrets.Requirement {

@@ -90,14 +90,20 @@ func TestWaitsForTheUnlock(t *testing.T) {
 	in.mustNotLog(tinyCanary)
 }
 
-func (in *installation) mustNotLog(words ...string) {
+// events is the text of the event log.
+func (in *installation) events() string {
 	in.t.Helper()
-	events, err := os.ReadFile(filepath.Join(in.home, "state", "events.jsonl"))
+	text, err := os.ReadFile(filepath.Join(in.home, "state", "events.jsonl"))
 	if err != nil {
 		in.t.Fatal(err)
 	}
+	return string(text)
+}
+
+func (in *installation) mustNotLog(words ...string) {
+	in.t.Helper()
 	for _, word := range words {
-		if strings.Contains(in.log.String()+string(events), word) {
+		if strings.Contains(in.log.String()+in.events(), word) {
 			in.t.Error("a value is in the log or the events")
 		}
 	}
@@ -124,10 +130,13 @@ func TestChangedByHand(t *testing.T) {
 	}
 
 	byHand(t, session, "K", "canary-by-hand-2")
-	in.poll("taken without a command", storeInterval+30*time.Second, func() bool { return in.holds("c") == "canary-by-hand-2" }, in.log.String)
-	in.healthy(20 * time.Second)
-	if events := in.must("", "minibotd", "events"); !strings.Contains(events, "was changed by hand; the change begins") {
-		t.Errorf("the events say nothing of it:\n%s", events)
+	in.poll("seen without a command", storeInterval+10*time.Second, func() bool {
+		return strings.Count(in.events(), "was changed by hand; the change begins") == 2
+	}, in.log.String)
+	in.until("rotating", 20*time.Second, func(s control.Status) bool { return s.Phase != control.PhaseHealthy })
+	in.healthy(60 * time.Second)
+	if got := in.holds("c"); got != "canary-by-hand-2" {
+		t.Errorf("c has %q", got)
 	}
 
 	// Removed by hand: what runs goes on, and whoever looks sees what is missing.

@@ -64,6 +64,12 @@ func phaseOf(err error, phase control.Phase) control.Phase {
 	return phase
 }
 
+// asks reports whether the store may show a dialog when a value is read.
+func (d *daemon) asks() bool {
+	kind := d.storeKind()
+	return kind == config.StoreKeychain || kind == config.StoreSecurity
+}
+
 func (d *daemon) storeKind() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()

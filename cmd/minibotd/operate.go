@@ -52,6 +52,9 @@ func (d *daemon) operate(ctx context.Context, op control.Operation, say rotation
 
 // reload reads the compose file and the store again.
 func (d *daemon) reload(ctx context.Context, services map[string]bool, say rotation.Report) error {
+	d.mu.Lock()
+	clear(d.refused) // somebody is here to answer a dialog
+	d.mu.Unlock()
 	byHand, err := d.takeByHand(ctx, say)
 	if err != nil {
 		return err
