@@ -44,6 +44,9 @@ func (p *program) misbehave(fault string) (status int, ends bool) {
 		if err := child.Start(); err != nil {
 			return report(p.stderr, err), true
 		}
+		if err := p.files.Update(func(s *State) { s.Forked++ }); err != nil {
+			return report(p.stderr, err), true
+		}
 		return 0, child.Wait() == nil
 	}
 	return 0, false

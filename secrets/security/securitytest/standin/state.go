@@ -29,6 +29,7 @@ type State struct {
 	Forgets      bool      // writes succeed and change nothing
 	Clock        time.Time // zero: the machine's
 	Reads        int       // values read so far
+	Forked       int       // how many children were started
 
 	// DieAfter is how many more commands are carried out: from then on every process dies at its next one. KillParent makes
 	// the process kill the one that started it instead, once, and go on. nil: neither.
