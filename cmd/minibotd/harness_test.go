@@ -24,8 +24,9 @@ import (
 
 var programs string // folder of the two built programs
 
-// atOnce is how many tests run at the same time: they wait for containers most of the time, whatever the machine has.
-const atOnce = "6"
+// atOnce is how many tests run at the same time: they wait for containers most of the time, whatever the machine has. Each of
+// their healthchecks is an exec, some ten processes of the engine, so that more of them slow one another down.
+const atOnce = "4"
 
 func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", atOnce); err != nil { // the command line still wins
