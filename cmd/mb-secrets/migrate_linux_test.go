@@ -137,6 +137,27 @@ func TestMigrateRefuses(t *testing.T) {
 	}
 }
 
+// TestNoStoreIsOpenWhileItsItemsAreTakenOver leaves what a move between keychain and security leaves when it is killed in the middle.
+func TestNoStoreIsOpenWhileItsItemsAreTakenOver(t *testing.T) {
+	standin(t)
+	home := makeHome(t, true)
+	piped(t, home, "", 0, "migrate", "--to", "security", "--remove")
+	record := filepath.Join(home, "state", "migration.json")
+	if err := os.WriteFile(record, []byte(`{"version":1,"from":"security","to":"keychain","phase":"taking"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"list"}, {"get", "API_KEY"}, {"generate", "GATEWAY_TOKEN", "--yes"}, {"migrate", "--to", "age"}} {
+		mustSay(t, fails(t, home, 7, args...), "a move from security to keychain was interrupted; every secret is still there",
+			"hint: mb-secrets migrate --to keychain --remove goes on from there")
+	}
+	if err := os.Remove(record); err != nil {
+		t.Fatal(err)
+	}
+	if got := piped(t, home, "", 0, "get", "API_KEY"); got != "canary-before-value" {
+		t.Errorf("API_KEY is %q", got)
+	}
+}
+
 // TestMigrateKilled kills the command at many moments of a move that removes the old items, and runs it again.
 func TestMigrateKilled(t *testing.T) {
 	standin(t)
