@@ -253,10 +253,10 @@ func (in *installation) until(what string, within time.Duration, ok func(control
 	return last
 }
 
-// poll asks the real world again every 20 ms until ok or the deadline.
+// poll asks the real world again every 100 ms until ok or the deadline; what it asks may cost the engine a process each time.
 func (in *installation) poll(what string, within time.Duration, ok func() bool, state func() string) {
 	in.t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(within); !ok(); <-tick.C {
 		if time.Now().After(deadline) {
