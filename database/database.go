@@ -29,6 +29,26 @@ var (
 	ErrUnknownDriver = errors.New("unknown database driver")
 )
 
+// ErrNoEntrance: the database has no entrance of its own through which a password could be set without one.
+var ErrNoEntrance = errors.New("the database cannot be entered without its password")
+
+// Credential is what a client logs in with. User is "" where the driver has one fixed user.
+type Credential struct {
+	User     string
+	Password secrets.Value
+}
+
+// Change replaces Current by Next. A Current without a password is none: Next is the first one.
+type Change struct{ Current, Next Credential }
+
+// Switch is a change that is prepared. Exactly one of its methods is to be called; a process that ends instead aborts.
+type Switch interface {
+	// Commit puts the change into force, within milliseconds. After an error either may be in force.
+	Commit(ctx context.Context) error
+	// Abort leaves everything as it was before the preparation.
+	Abort()
+}
+
 // Transient reports whether the same call may succeed later with nothing changed.
 func Transient(err error) bool { return errors.Is(err, ErrNotReady) }
 

@@ -51,7 +51,7 @@ func startPostgres(t *testing.T, user string) database.Postgres {
 		enginetest.Image("MINIBOT_POSTGRES_IMAGE", "minibot/postgres:local"), "postgres", "-c", "log_statement=all", "-c", "log_min_duration_statement=0",
 		"-c", "log_min_error_statement=debug5", "-c", "fsync=off")
 	p := database.Postgres{Container: enginetest.Engine{}, Service: name, User: user, Database: "minibot"}
-	until(t, "wait for Postgres", func() error { return p.Prove(t.Context(), value(t, firstPassword)) })
+	until(t, "wait for Postgres", func() error { return p.Prove(t.Context(), as(value(t, firstPassword))) })
 	return p
 }
 
@@ -102,3 +102,6 @@ func mustBe(t *testing.T, what string, err, want error) {
 	}
 	absent(t, "the error", fmt.Sprint(err), "canary-")
 }
+
+// as is a credential of the driver's own user.
+func as(password secrets.Value) database.Credential { return database.Credential{Password: password} }

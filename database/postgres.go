@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"minibot/hint"
@@ -25,6 +26,21 @@ type Postgres struct {
 
 // Live reports that Accept takes force at once.
 func (Postgres) Live() bool { return true }
+
+// Overlaps reports that a role has one password at a time.
+func (Postgres) Overlaps() bool { return false }
+
+// Successor returns the same role for every credential.
+func (Postgres) Successor(user string) string { return user }
+
+// Retire does nothing: the former password ended with Accept.
+func (Postgres) Retire(context.Context, Change) error { return nil }
+
+// Revert makes the role's password the former one again.
+func (p Postgres) Revert(ctx context.Context, c Change) error { return p.Assert(ctx, c.Current) }
+
+// InUse returns 0: a session does not tell which password let it in.
+func (Postgres) InUse(context.Context, Change, time.Time) (int, error) { return 0, nil }
 
 // Check reports whether Postgres can take the password; the error wraps [ErrUnfit]. Any UTF-8 without line breaks
 // will do, except what Postgres would take for a verifier. There is no limit of length below [secrets.MaxValueSize].
@@ -67,10 +83,14 @@ SET lock_timeout = '5s';
 SET statement_timeout = '10s';
 `
 
-// Accept makes the role's password value, at once and durably, over the container's local socket, where no password is
+// Accept makes the next password the role's: see Assert.
+func (p Postgres) Accept(ctx context.Context, c Change) error { return p.Assert(ctx, c.Next) }
+
+// Assert makes the role's password that of c, at once and durably, over the container's local socket, where no password is
 // needed. It sends a SCRAM-SHA-256 verifier made here, never the password. To repeat it is harmless. After an error the
 // role may have either password.
-func (p Postgres) Accept(ctx context.Context, value secrets.Value) error {
+func (p Postgres) Assert(ctx context.Context, c Credential) error {
+	value := c.Password
 	if err := p.Check(value); err != nil {
 		return fmt.Errorf("service %s: %w", p.Service, err)
 	}
@@ -100,10 +120,11 @@ export LC_ALL=C PGCONNECT_TIMEOUT=10
 exec psql -X -q -A -t -W -d "host='$a' $1" -c 'SELECT 1'
 `
 
-// Prove logs in over the container's network address with value and then with a random password. It returns nil when
+// Prove logs in over the container's network address with c and then with a random password. It returns nil when
 // the first is accepted and the second is not, and otherwise an error that wraps [ErrRefused], [ErrOpen] or
 // [ErrNotReady] where it is one of those. It changes nothing.
-func (p Postgres) Prove(ctx context.Context, value secrets.Value) error {
+func (p Postgres) Prove(ctx context.Context, c Credential) error {
+	value := c.Password
 	if err := p.Check(value); err != nil {
 		return fmt.Errorf("service %s: %w", p.Service, err)
 	}

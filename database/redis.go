@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"time"
 
 	"minibot/hint"
 	"minibot/secrets"
@@ -40,9 +41,29 @@ func checkRedis(value secrets.Value) error {
 	return nil
 }
 
+// Overlaps reports that there is one password at a time.
+func (Redis) Overlaps() bool { return false }
+
+// Successor returns the same user for every credential.
+func (Redis) Successor(user string) string { return user }
+
+// Retire does nothing: the former password ended with the restart.
+func (Redis) Retire(context.Context, Change) error { return nil }
+
+// Revert does nothing: a running Redis takes what is delivered at its next start.
+func (Redis) Revert(context.Context, Change) error { return nil }
+
+// Assert returns [ErrNoEntrance].
+func (r Redis) Assert(context.Context, Credential) error {
+	return fmt.Errorf("service %s: %w", r.Service, ErrNoEntrance)
+}
+
+// InUse returns 0: a session does not tell which password let it in.
+func (Redis) InUse(context.Context, Change, time.Time) (int, error) { return 0, nil }
+
 // Accept only checks the value: a running Redis is left alone, and takes the password that was delivered at its next start.
-func (r Redis) Accept(_ context.Context, value secrets.Value) error {
-	if err := r.Check(value); err != nil {
+func (r Redis) Accept(_ context.Context, c Change) error {
+	if err := r.Check(c.Next.Password); err != nil {
 		return fmt.Errorf("service %s: %w", r.Service, err)
 	}
 	return nil
@@ -53,10 +74,11 @@ const redisScript = addressScript + `unset REDISCLI_AUTH
 exec redis-cli -h "$a"
 `
 
-// Prove asks, over the container's network address, without a password, with a random one and with value. It
+// Prove asks, over the container's network address, without a password, with a random one and with c's. It
 // returns nil when only the last is let in, and otherwise an error that wraps [ErrRefused], [ErrOpen] or [ErrNotReady]
 // where it is one of those. It changes nothing.
-func (r Redis) Prove(ctx context.Context, value secrets.Value) error {
+func (r Redis) Prove(ctx context.Context, c Credential) error {
+	value := c.Password
 	if err := r.Check(value); err != nil {
 		return fmt.Errorf("service %s: %w", r.Service, err)
 	}

@@ -33,12 +33,12 @@ type once struct {
 	used *bool
 }
 
-func (o once) Accept(ctx context.Context, v secrets.Value) error {
+func (o once) Accept(ctx context.Context, c database.Change) error {
 	if *o.used {
 		return errInjected
 	}
 	*o.used = true
-	return o.Postgres.Accept(ctx, v)
+	return o.Postgres.Accept(ctx, c)
 }
 
 func TestCrashBetweenAcceptAndPromoteOnPostgres(t *testing.T) {
@@ -63,17 +63,17 @@ func TestCrashBetweenAcceptAndPromoteOnPostgres(t *testing.T) {
 	if err := dying.Change(ctx, map[secrets.Name]secrets.Value{pg: next}, silent); !errors.Is(err, rotation.ErrUnfinished) {
 		t.Fatal(err)
 	}
-	if err := p.Prove(ctx, next); err != nil || !w.slot(pg, secrets.Current).Equal(old) {
+	if err := p.Prove(ctx, database.Credential{Password: next}); err != nil || !w.slot(pg, secrets.Current).Equal(old) {
 		t.Fatal("want the new password in the database and the old one in the store:", err)
 	}
 	after := rotation.New(w.Store, reqs, func(secrets.Requirement) rotation.Database { return p }, w, log)
 	if err := errors.Join(after.BeforeDelivery(ctx), after.AfterStart(ctx, silent)); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Prove(ctx, w.slot(pg, secrets.Current)); err != nil {
+	if err := p.Prove(ctx, database.Credential{Password: w.slot(pg, secrets.Current)}); err != nil {
 		t.Error(err)
 	}
-	if err := p.Prove(ctx, old); !errors.Is(err, database.ErrRefused) {
+	if err := p.Prove(ctx, database.Credential{Password: old}); !errors.Is(err, database.ErrRefused) {
 		t.Error("the old password:", err)
 	}
 	if !w.slot(pg, secrets.Current).Equal(next) || !w.slot(pg, secrets.Previous).Equal(old) || !w.slot(pg, secrets.Pending).IsZero() {

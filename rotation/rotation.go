@@ -34,10 +34,10 @@ var (
 type Database interface {
 	// Check reports, asking nobody, whether the value can be the password.
 	Check(value secrets.Value) error
-	// Accept makes the database take the value; idempotent. Where not Live it does nothing.
-	Accept(ctx context.Context, value secrets.Value) error
-	// Prove returns nil when the value is let in and a random one is not; else an error of package database.
-	Prove(ctx context.Context, value secrets.Value) error
+	// Accept makes the database take the next credential; idempotent. Where not Live it does nothing.
+	Accept(ctx context.Context, c database.Change) error
+	// Prove returns nil when the credential is let in and a random one is not; else an error of package database.
+	Prove(ctx context.Context, c database.Credential) error
 	// Live reports whether Accept takes force at once, rather than by delivery and restart.
 	Live() bool
 }
@@ -172,7 +172,7 @@ func (r *Rotator) settle(ctx context.Context, todo []*change, report Report) err
 		case c.live() && c.first(): // an old volume may have an older password
 			errs = append(errs, r.ensure(ctx, c, c.next, report))
 		case c.db != nil && !c.live():
-			errs = append(errs, wrap("prove "+string(c.name), r.patiently(ctx, c, func() error { return c.db.Prove(ctx, c.next) })))
+			errs = append(errs, wrap("prove "+string(c.name), r.patiently(ctx, c, func() error { return c.db.Prove(ctx, credential(c.next)) })))
 		}
 	}
 	return unfinished(errors.Join(errs...))
@@ -182,16 +182,16 @@ func (r *Rotator) settle(ctx context.Context, todo []*change, report Report) err
 func (r *Rotator) instil(ctx context.Context, c *change, value secrets.Value) error {
 	return r.patiently(ctx, c, func() error {
 		c.touched = true
-		if err := c.db.Accept(ctx, value); err != nil {
+		if err := c.db.Accept(ctx, database.Change{Current: credential(c.current), Next: credential(value)}); err != nil {
 			return err
 		}
-		return c.db.Prove(ctx, value)
+		return c.db.Prove(ctx, credential(value))
 	})
 }
 
 // ensure makes sure that a live database has the value, without asking it to change when it does.
 func (r *Rotator) ensure(ctx context.Context, c *change, value secrets.Value, report Report) error {
-	err := r.patiently(ctx, c, func() error { return c.db.Prove(ctx, value) })
+	err := r.patiently(ctx, c, func() error { return c.db.Prove(ctx, credential(value)) })
 	if errors.Is(err, database.ErrRefused) {
 		r.log.Warn("database has another password than the store", "service", c.service, "secret", c.name)
 		if err = r.instil(ctx, c, value); err == nil {
@@ -249,7 +249,7 @@ func (r *Rotator) rollBack(ctx context.Context, todo []*change, cause error, rep
 		if !c.live() || c.first() || !c.touched {
 			continue
 		}
-		if err := c.db.Accept(ctx, c.current); err != nil {
+		if err := c.db.Accept(ctx, database.Change{Current: credential(c.next), Next: credential(c.current)}); err != nil {
 			return unfinished(errors.Join(cause, fmt.Errorf("roll back %s: %w", c.name, err)))
 		}
 		report(c.service, "the database has the former password again")
@@ -297,6 +297,10 @@ func (r *Rotator) get(ctx context.Context, name secrets.Name, slot secrets.Slot)
 		return secrets.Value{}, fmt.Errorf("read %s: %w", name, err)
 	}
 	return item.Value, nil
+}
+
+func credential(password secrets.Value) database.Credential {
+	return database.Credential{Password: password}
 }
 
 func wrap(doing string, err error) error {

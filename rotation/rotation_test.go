@@ -77,22 +77,22 @@ func (d fakeDB) Check(v secrets.Value) error {
 	return database.Check(database.DriverRedis, v)
 }
 
-func (d fakeDB) Accept(_ context.Context, v secrets.Value) error {
+func (d fakeDB) Accept(_ context.Context, c database.Change) error {
 	return d.w.step(func() error {
 		if d.live {
-			d.w.live = v
+			d.w.live = c.Next.Password
 		}
 		return nil
 	})
 }
 
-func (d fakeDB) Prove(_ context.Context, v secrets.Value) error {
+func (d fakeDB) Prove(_ context.Context, c database.Credential) error {
 	return d.w.step(func() error {
 		has := d.w.restarted
 		if d.live {
 			has = d.w.live
 		}
-		if !has.Equal(v) || d.live && d.w.reject {
+		if !has.Equal(c.Password) || d.live && d.w.reject {
 			return database.ErrRefused
 		}
 		return nil
