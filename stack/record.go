@@ -20,10 +20,14 @@ import (
 	"minibot/secrets"
 )
 
+// Names in the stage of each volume.
 const (
-	recordFile    = "record" // in the stage of each volume
-	maxRecordSize = 1 << 20
+	recordFile     = "record"
+	nextRecordFile = "record.next" // the open record of a prepared delivery; it becomes the record with the first renames
+	stagedPrefix   = "new."        // of files on their way: one may be called record
 )
+
+const maxRecordSize = 1 << 20
 
 // place is one service's volume.
 type place struct{ project, service string }
