@@ -211,7 +211,7 @@ func (e *Engine) Withdraw(ctx context.Context, p *Project) error {
 			return hint.Wrap(fmt.Errorf("service %s: %w", name, ErrStillRunning), "stop it first")
 		}
 	}
-	e.forget(p)
+	e.forget(p.Name)
 	if keeper, there := seen[KeeperService]; there {
 		err := e.docker.ContainerRemove(ctx, keeper.ID, container.RemoveOptions{Force: true})
 		if err = wrapContainer(err, "remove container %s", keeper.Name); err != nil && !errors.Is(err, ErrNoContainer) {

@@ -159,11 +159,11 @@ func (e *Engine) learn(at place, r record) {
 }
 
 // forget drops what is known of the project: a call to the engine changes it.
-func (e *Engine) forget(p *Project) {
+func (e *Engine) forget(project string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.fed, p.Name)
-	maps.DeleteFunc(e.known, func(at place, _ record) bool { return at.project == p.Name })
+	delete(e.fed, project)
+	maps.DeleteFunc(e.known, func(at place, _ record) bool { return at.project == project })
 }
 
 // forgetRecord drops what is known of one service's volume.
