@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -138,6 +139,11 @@ func (d *daemon) intend(op control.Operation) (ticket uint64, err error) {
 // them. ticket is what the supervisor must have taken in. It fails when a service, or what concerns the whole project, is
 // degraded.
 func (d *daemon) settle(ctx context.Context, ticket uint64, services map[string]bool, say saying) error {
+	return d.settleWithin(ctx, ticket, services, say, math.MaxInt)
+}
+
+// settleWithin is settle that gives a service up, and fails, after so many failed attempts in a row.
+func (d *daemon) settleWithin(ctx context.Context, ticket uint64, services map[string]bool, say saying, attempts int) error {
 	told := map[string]string{}
 	tell := func(service, line string) {
 		if line != told[service] {
@@ -155,12 +161,16 @@ func (d *daemon) settle(ctx context.Context, ticket uint64, services map[string]
 		if status.Ticket < ticket || status.Phase == supervisor.Unreachable {
 			return false
 		}
-		rest := true
+		rest, lost := true, false
 		for _, s := range status.Services {
 			if services[s.Name] {
 				tell(s.Name, describe(s))
-				rest = rest && resting(s)
+				rest = rest && (resting(s) || s.Attempt >= attempts)
+				lost = lost || s.Attempt >= attempts
 			}
+		}
+		if lost {
+			return true
 		}
 		whole := len(services) == len(status.Services)
 		switch status.Phase {
@@ -176,8 +186,8 @@ func (d *daemon) settle(ctx context.Context, ticket uint64, services map[string]
 	}
 	var faults []error
 	for _, s := range last.Services {
-		if services[s.Name] && s.State == stateDegraded {
-			faults = append(faults, hint.Wrap(fmt.Errorf("service %s is degraded: %s", s.Name, s.Reason), "run `minibotd logs %s`", s.Name))
+		if services[s.Name] && (s.State == stateDegraded || s.Attempt >= attempts) {
+			faults = append(faults, hint.Wrap(fmt.Errorf("service %s is %s: %s", s.Name, s.State, s.Reason), "run `minibotd logs %s`", s.Name))
 		}
 	}
 	if last.Phase == supervisor.Degraded && (last.Failed || !last.Delivered) {
