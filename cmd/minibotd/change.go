@@ -32,7 +32,11 @@ func (d *daemon) rows(ctx context.Context) ([]control.Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	return control.SecretRows(d.requirements(), entries), nil
+	receipts, err := d.receipts()
+	if err != nil {
+		return nil, err
+	}
+	return control.SecretRows(d.requirements(), entries, receipts, time.Now()), nil
 }
 
 // Reveal returns a secret's current value.
@@ -63,23 +67,34 @@ func (d *daemon) Delete(ctx context.Context, name secrets.Name) error {
 }
 
 // Change stores secrets and brings them into force.
-func (d *daemon) Change(ctx context.Context, changes []control.Change, report func(control.Progress)) error {
+func (d *daemon) Change(ctx context.Context, order control.ChangeOrder, report func(control.Progress)) error {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	if err := d.ready(ctx); err != nil { // what is not known to live in a database would be overwritten
 		return d.outcome(err)
 	}
-	values, err := d.valuesOf(changes)
+	values, err := d.valuesOf(order.Changes)
 	if err != nil {
 		return err
 	}
-	d.changing(1)
+	kind := rotation.KindRotate
+	if slices.ContainsFunc(order.Changes, func(c control.Change) bool { return !c.Generate }) {
+		kind = rotation.KindSet
+	}
+	return d.carryOut(ctx, kind, order.Order, values, report)
+}
+
+// carryOut brings new values into force, for Change and Rotate alike. kind is one of package rotation.
+func (d *daemon) carryOut(ctx context.Context, kind string, order control.Order, values map[secrets.Name]secrets.Value, report func(control.Progress)) error {
+	if err := d.begin(order); err != nil {
+		return err
+	}
 	defer d.changing(-1)
 	for name := range values {
-		d.record(control.Event{Kind: "secret", Secret: string(name), Message: "change begins"})
+		d.record(control.Event{Kind: "secret", Secret: string(name), Message: "change begins: " + kind})
 	}
 	d.redact.learn(slices.Collect(maps.Values(values)))
-	err = d.rotator.Change(ctx, values, d.say(report))
+	err := d.rotator.Change(ctx, values, d.say(report))
 	outcome := "changed"
 	if err != nil {
 		outcome = "change failed: " + err.Error()
