@@ -175,22 +175,32 @@ func listing(ts *testscript.TestScript, _ bool, args []string) {
 // daemon starts a daemon for the script's home: the real server over a store in memory.
 func daemon(ts *testscript.TestScript, _ bool, _ []string) {
 	home := ts.Getenv("MINIBOT_HOME")
+	end, err := serveFake(home, newFakeDaemon(filepath.Join(home, "compose.yaml")))
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(end()) })
+}
+
+// serveFake holds the lock and the socket of home until end is called.
+func serveFake(home string, backend control.Backend) (end func() error, err error) {
 	run := filepath.Join(home, "run")
-	ts.Check(os.MkdirAll(run, 0o700))
+	if err := os.MkdirAll(run, 0o700); err != nil {
+		return nil, err
+	}
 	release, err := control.AcquireLock(context.Background(), filepath.Join(run, "minibotd.lock"))
-	ts.Check(err)
-	ts.Defer(func() { ts.Check(release()) })
-	ctx, cancel := context.WithCancel(context.Background())
+	if err != nil {
+		return nil, err
+	}
 	listener, err := control.Listen(filepath.Join(run, "minibotd.sock"))
-	ts.Check(err)
+	if err != nil {
+		return nil, errors.Join(err, release())
+	}
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() {
-		done <- (&control.Server{Backend: newFakeDaemon(filepath.Join(home, "compose.yaml"))}).Serve(ctx, listener)
-	}()
-	ts.Defer(func() {
+	go func() { done <- (&control.Server{Backend: backend}).Serve(ctx, listener) }()
+	return func() error {
 		cancel()
-		ts.Check(<-done)
-	})
+		return errors.Join(<-done, release())
+	}, nil
 }
 
 // fakeDaemon keeps secrets in memory and has no stack.
@@ -198,7 +208,9 @@ type fakeDaemon struct {
 	control.StackBackend
 	control.HistoryBackend
 	local
-	done []control.Receipt // the newest last
+	done  []control.Receipt // the newest last
+	goOn  chan struct{}     // when set, a rotation that has adopted waits for it
+	ended chan error        // and says here how it ended
 }
 
 func newFakeDaemon(compose string) *fakeDaemon {
@@ -243,6 +255,10 @@ func (d *fakeDaemon) Rotate(ctx context.Context, r control.Rotation, report func
 		report(control.Progress{Step: "accept", Secret: string(name), Service: "postgres", Message: "beside the old one"})
 	}
 	report(control.Progress{Step: "adopt", Service: "gateway", Message: "restarting"})
+	if d.goOn != nil {
+		<-d.goOn
+		defer func() { d.ended <- ctx.Err() }()
+	}
 	kind := control.KindRotate
 	switch {
 	case r.Rehearse:
