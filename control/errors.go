@@ -50,6 +50,7 @@ const (
 	CodeTooLarge    = "too-large"
 	CodeInterrupted = "interrupted"
 	CodeVersion     = "version"
+	CodeBusy        = "busy"
 	CodeStopping    = "stopping"
 	CodeInternal    = "internal"
 )
@@ -63,6 +64,7 @@ var (
 	ErrInterrupted     = errors.New("interrupted") // by a person, at a prompt
 	ErrVersion         = errors.New("the versions do not fit")
 	ErrStopping        = errors.New("minibotd is stopping")
+	ErrBusy            = errors.New("another change is under way")
 
 	errInternal = errors.New("internal error")
 	errFailed   = errors.New("failed")
@@ -84,6 +86,7 @@ var kinds = [...]kind{
 	{CodeUnreachable, ErrUnreachable, 6, http.StatusBadGateway},
 	{CodeVersion, ErrVersion, 1, http.StatusPreconditionFailed},
 	{CodeStopping, ErrStopping, 1, http.StatusServiceUnavailable},
+	{CodeBusy, ErrBusy, 1, http.StatusConflict},
 	{CodeUsage, ErrUsage, 2, http.StatusBadRequest},
 	{CodeInvalidName, secrets.ErrInvalidName, 2, http.StatusBadRequest},
 	{CodeEmptyValue, secrets.ErrEmptyValue, 2, http.StatusBadRequest},

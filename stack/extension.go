@@ -37,13 +37,14 @@ type secretExtension struct {
 		User     string `json:"user"`
 		Database string `json:"database"`
 	} `json:"rotate"`
-	MaxAge    string `json:"max_age"`
+	MaxAge    any    `json:"max_age"` // text, or the number 0
 	RevokeURL string `json:"revoke_url"`
 }
 
 const (
 	defaultLength = 32
 	maxLength     = 4096
+	defaultMaxAge = 90 * 24 * time.Hour
 )
 
 var signalPattern = regexp.MustCompile(`^(SIG)?[A-Z][A-Z0-9]{1,9}$`)
@@ -122,13 +123,11 @@ func (p *Project) readRequirement(at []string, name secrets.Name, extensions typ
 		}
 		r.Generate = &secrets.Recipe{Length: g.Length}
 	}
-	if x.MaxAge != "" {
-		age, err := parseAge(x.MaxAge)
-		if err != nil {
-			return r, &fault{path: append(at, "max_age"), err: err}
-		}
-		r.MaxAge = age
+	age, err := readMaxAge(x.MaxAge)
+	if err != nil {
+		return r, &fault{path: append(at, "max_age"), err: err}
 	}
+	r.MaxAge = age
 	if o := x.Rotate; o != nil {
 		if o.Driver != "postgres" && o.Driver != "redis" {
 			return r, faultf(append(at, "rotate", "driver"), "%q is neither postgres nor redis", o.Driver)
@@ -139,6 +138,21 @@ func (p *Project) readRequirement(at []string, name secrets.Name, extensions typ
 		r.Rotate = secrets.Rotation{Driver: o.Driver, Service: o.Service, User: o.User, Database: o.Database}
 	}
 	return r, nil
+}
+
+// readMaxAge reads a max_age: nothing is the default, "never" and 0 are no limit.
+func readMaxAge(given any) (time.Duration, error) {
+	switch given {
+	case nil:
+		return defaultMaxAge, nil
+	case "never", "0", 0.0:
+		return 0, nil
+	}
+	text, ok := given.(string)
+	if !ok {
+		return 0, errors.New("want an age such as 90d, or never")
+	}
+	return parseAge(text)
 }
 
 var agePart = regexp.MustCompile(`^(\d{1,6})([wd])`)

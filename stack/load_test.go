@@ -102,10 +102,24 @@ func TestLoad(t *testing.T) {
 		{Name: "API_TOKEN", UsedBy: []string{"hup", "web"}, Generate: &secrets.Recipe{Length: 32}, MaxAge: (14*24 + 12) * time.Hour},
 		{Name: "DB_PASSWORD", Description: "the database", UsedBy: []string{"db", "web"}, Generate: &secrets.Recipe{Length: 24},
 			Rotate: secrets.Rotation{Driver: "postgres", Service: "db", User: "app", Database: "main"}, MaxAge: 90 * 24 * time.Hour, RevokeURL: "https://example.com/revoke"},
-		{Name: "UNUSED"},
+		{Name: "UNUSED", MaxAge: 90 * 24 * time.Hour},
 	}
 	if !reflect.DeepEqual(p.Requirements, requirements) {
 		t.Errorf("requirements:\n got %+v\nwant %+v", p.Requirements, requirements)
+	}
+}
+
+func TestMaxAge(t *testing.T) {
+	for given, want := range map[string]time.Duration{
+		"{}": defaultMaxAge, "{ max_age: }": defaultMaxAge, "{ max_age: never }": 0, "{ max_age: 0 }": 0, "{ max_age: '0' }": 0, "{ max_age: 1w }": 7 * 24 * time.Hour,
+	} {
+		p := load(t, badHead+"secrets:\n  a:\n    environment: A\n    x-minibot: "+given+"\n")
+		if got := p.Requirements[0].MaxAge; got != want {
+			t.Errorf("%s: %v, want %v", given, got, want)
+		}
+	}
+	if got := load(t, badHead+"secrets: { a: { environment: A } }\n").Requirements[0].MaxAge; got != 90*24*time.Hour {
+		t.Errorf("without x-minibot: %v", got)
 	}
 }
 
@@ -224,6 +238,8 @@ var badFiles = map[string]struct{ text, message, hint string }{
 	"short":                {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      generate:\n        length: 15 # here\n", "not between", ""},
 	"length type":          {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      generate:\n        length: long # here\n", "generate.length", ""},
 	"max_age":              {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      max_age: soon # here\n", "not an age", ""},
+	"max_age's unit":       {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      max_age: 90 # here\n", "want an age such as 90d, or never", ""},
+	"empty max_age":        {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      max_age: '' # here\n", "not an age", ""},
 	"driver":               {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      rotate:\n        driver: oracle # here\n", "neither postgres nor redis", ""},
 	"rotate where":         {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      rotate:\n        driver: redis\n        service: cache # here\n", `no service "cache"`, ""},
 	"target elsewhere":     {badHead + "    secrets:\n      - source: a # here\n        target: /etc/a\nsecrets: { a: { environment: A } }\n", "not a plain file name", ""},
