@@ -113,3 +113,10 @@ func Start(t testing.TB, args ...string) string {
 	Docker(t, append([]string{"run", "-d", "--name", name}, args...)...)
 	return name
 }
+
+// Port is the port on 127.0.0.1 at which a port of a container is published. It may be another after a restart.
+func Port(t testing.TB, name, port string) string {
+	t.Helper()
+	all := strings.Split(Docker(t, "port", name, port), "\n")
+	return all[0][strings.LastIndex(all[0], ":")+1:]
+}
