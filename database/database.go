@@ -79,8 +79,8 @@ type Opener interface {
 type Session interface {
 	io.Writer // to its standard input
 	io.Reader // of its standard output; io.EOF when that has ended
-	// Wait returns how it ended, once Read has returned io.EOF. The result has no Stdout, and perhaps not all of Stderr.
-	Wait() (Result, error)
+	// Wait returns how it ended, once Read has returned io.EOF.
+	Wait(ctx context.Context) (Result, error)
 	// Close ends its input and lets go of it, and a blocked call returns. It does not wait for the command's end.
 	Close() error
 }

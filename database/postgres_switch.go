@@ -77,7 +77,7 @@ func (s *postgresSwitch) step(ctx context.Context, doing, script, mark string) e
 	if _, err := io.Copy(io.Discard, s.lines); err != nil {
 		return s.postgres.unreachable(ctx, err)
 	}
-	res, err := s.session.Wait()
+	res, err := s.session.Wait(ctx)
 	if err != nil {
 		return s.postgres.unreachable(ctx, err)
 	}

@@ -70,7 +70,7 @@ type session struct {
 func (s *session) Write(p []byte) (int, error) { return s.in.Write(p) }
 func (s *session) Read(p []byte) (int, error)  { return s.out.Read(p) }
 
-func (s *session) Wait() (database.Result, error) {
+func (s *session) Wait(context.Context) (database.Result, error) {
 	s.wait.Do(func() { s.err = s.cmd.Wait() })
 	return result(s.cmd, s.err, nil, s.stderr.Bytes())
 }
