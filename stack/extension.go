@@ -32,10 +32,12 @@ type secretExtension struct {
 		Length int `json:"length"`
 	} `json:"generate"`
 	Rotate *struct {
-		Driver   string `json:"driver"`
-		Service  string `json:"service"`
-		User     string `json:"user"`
-		Database string `json:"database"`
+		Driver   string   `json:"driver"`
+		Service  string   `json:"service"`
+		User     string   `json:"user"`
+		Database string   `json:"database"`
+		Roles    []string `json:"roles"`
+		Owner    string   `json:"owner"`
 	} `json:"rotate"`
 	MaxAge    any    `json:"max_age"` // text, or the number 0
 	RevokeURL string `json:"revoke_url"`
@@ -102,6 +104,9 @@ func (p *Project) readSecrets() (map[string]secrets.Name, error) {
 		}
 		p.Requirements = append(p.Requirements, requirement)
 	}
+	if err := p.addUserNames(owner); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(p.Requirements, func(a, b secrets.Requirement) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	return names, nil
 }
@@ -136,6 +141,9 @@ func (p *Project) readRequirement(at []string, name secrets.Name, extensions typ
 			return r, faultf(append(at, "rotate", "service"), "there is no service %q", o.Service)
 		}
 		r.Rotate = secrets.Rotation{Driver: o.Driver, Service: o.Service, User: o.User, Database: o.Database}
+		if err := readRoles(append(at, "rotate"), name, &r.Rotate, o.Roles, o.Owner); err != nil {
+			return r, err
+		}
 	}
 	return r, nil
 }

@@ -231,7 +231,11 @@ func (d *daemon) valuesOf(changes []control.Change) (map[secrets.Name]secrets.Va
 func (d *daemon) database(r secrets.Requirement) rotation.Database {
 	switch r.Rotate.Driver {
 	case database.DriverPostgres:
-		return &database.Postgres{Container: d, Service: r.Rotate.Service, User: r.Rotate.User, Database: r.Rotate.Database}
+		p := database.Postgres{Container: d, Opener: d, Service: r.Rotate.Service, User: r.Rotate.User, Database: r.Rotate.Database}
+		if len(r.Rotate.Roles) == 2 {
+			return &database.PostgresRoles{Admin: p, Roles: [2]string(r.Rotate.Roles), Owner: r.Rotate.Owner}
+		}
+		return &p
 	case database.DriverRedis:
 		return &database.Redis{Container: d, Service: r.Rotate.Service, User: r.Rotate.User}
 	}
@@ -250,4 +254,45 @@ func (d *daemon) Exec(ctx context.Context, service string, cmd []string, stdin [
 	}
 	result, err := engine.Exec(ctx, c.ID, stack.Exec{Cmd: cmd, Stdin: stdin})
 	return database.Result{ExitCode: result.ExitCode, Stdout: result.Stdout, Stderr: result.Stderr}, d.world.lost(engine, err)
+}
+
+// Open starts a command in a service's container that is fed in steps.
+func (d *daemon) Open(ctx context.Context, service string, cmd []string) (database.Session, error) {
+	engine, project, err := d.world.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := engine.Container(ctx, project, service)
+	if err != nil {
+		return nil, d.world.lost(engine, err)
+	}
+	life, end := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the call
+	stop := context.AfterFunc(ctx, end)
+	s, err := engine.Stream(life, c.ID, cmd, "")
+	if stop() && err == nil {
+		return &session{s, end}, nil
+	}
+	end()
+	if err == nil {
+		err = errors.Join(ctx.Err(), s.Close())
+	}
+	return nil, d.world.lost(engine, err)
+}
+
+// session is a command of the engine as package database knows it.
+type session struct {
+	*stack.Session
+	end context.CancelFunc
+}
+
+// Wait implements database.Session.
+func (s *session) Wait(ctx context.Context) (database.Result, error) {
+	r, err := s.Session.Wait(ctx)
+	return database.Result{ExitCode: r.ExitCode, Stdout: r.Stdout, Stderr: r.Stderr}, err
+}
+
+// Close implements database.Session.
+func (s *session) Close() error {
+	s.end()
+	return s.Session.Close()
 }
