@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"strings"
 	"testing"
+	"time"
 )
 
 func sha(s string) string {
@@ -18,75 +19,92 @@ func says(t *testing.T, id string, commands ...string) string {
 	return mustDocker(t, strings.Join(commands, "\n")+"\n", "exec", "-i", id, "redis-cli")
 }
 
-// killed ends the container as a crash would, lets prepare change the data in its volume, and starts it again.
+// killed lets prepare change the data, ends the container as a crash would, starts it again and waits.
 func killed(t *testing.T, id, prepare string) {
 	t.Helper()
-	if prepare != "" {
-		mustDocker(t, "", "exec", id, "sh", "-euc", prepare)
-	}
+	mustDocker(t, "", "exec", id, "sh", "-euc", prepare)
 	mustDocker(t, "", "kill", id)
 	mustDocker(t, "", "start", id)
+	for end := time.Now().Add(time.Minute); !healthy(t, "redis", id); {
+		if time.Now().After(end) {
+			t.Fatalf("not healthy:\n%s", mustDocker(t, "", "logs", id))
+		}
+	}
 }
 
+const everything = " ~* &* +@all"
+
 func TestRedisKeepsItsPasswordsOverACrash(t *testing.T) {
-	delivered := "canary-REDIS-" + unique(t)
-	other, third := delivered+"-other", delivered+"-third"
+	delivered, other := "canary-REDIS-"+unique(t), "canary-OTHER-"+unique(t)
 	id := start(t, "redis", "REDIS_PASSWORD", &delivered)
 	awaitHealthy(t, "redis", id, delivered)
-	rule := "user default on ~* &* +@all #"
-	app := "user app on #" + sha(third) + " ~app:* &* +@all"
+	line := "user default on" + everything + " #"
 	for _, c := range []struct {
 		what, prepare string
-		valid         []string
+		two           bool
 	}{
-		{"as it was", "", []string{delivered}},
-		{"two passwords", "echo '" + rule + sha(other) + " #" + sha(delivered) + "' >users.acl", []string{delivered, other}},
-		{"no file, as before there was one", "rm users.acl", []string{delivered}},
-		{"an older password", "echo '" + rule + sha(other) + "' >users.acl", []string{delivered}},
-		{"plain text", "echo 'user default on ~* &* +@all >" + other + "' >users.acl", []string{delivered}},
-		{"open to all", "echo 'user default on nopass ~* &* +@all' >users.acl", []string{delivered}},
-		{"nopass last", "echo '" + rule + sha(delivered) + " nopass' >users.acl", []string{delivered}},
-		{"switched off", "echo 'user default off ~* &* +@all #" + sha(delivered) + "' >users.acl", []string{delivered}},
-		{"torn in the line", "printf '" + rule + sha(delivered) + "' >users.acl", []string{delivered}},
-		{"torn to zeros", "echo '" + rule + sha(delivered) + "' >users.acl; printf '\\0\\0\\n' >>users.acl", []string{delivered}},
-		{"empty", ": >users.acl", []string{delivered}},
-		{"another user only", "echo '" + app + "' >users.acl", []string{delivered}},
-		{"no file of its kind", "echo 'users: []' >users.acl", []string{delivered}},
-		{"a file of root's, and a half-written one", "echo '" + rule + sha(other) + "' >users.acl; echo x >users.acl.new; chown root users.acl*; chmod 600 users.acl*", []string{delivered}},
+		{"two passwords", "echo '" + line + sha(other) + " #" + sha(delivered) + "' >users.acl", true},
+		{"no file, as before there was one", "rm users.acl", false},
+		// A user beside the default one is not minibot's: it survives when the default user's password is put right.
+		{"an older password", "printf 'user app on #" + sha(other) + " ~app:* +@all\\n\\nuser default on #" + sha(other) + everything + " -flushall\\n' >users.acl", false},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			killed(t, id, c.prepare)
-			awaitHealthy(t, "redis", id, delivered)
-			for _, p := range []string{delivered, other, third} {
-				want := strings.Contains(strings.Join(c.valid, " ")+" ", p+" ")
-				if got := strings.Contains(says(t, id, "AUTH "+p, "PING"), "PONG"); got != want {
-					t.Errorf("%s logs in: %v, want %v", strings.TrimPrefix(p, delivered), got, want)
+			out := says(t, id, "PING", "AUTH wrong", "AUTH "+delivered, "ACL SAVE", "SET a b", "AUTH "+other)
+			want := []string{"NOAUTH", "WRONGPASS", "OK", "OK", "OK", map[bool]string{true: "OK", false: "WRONGPASS"}[c.two]}
+			var got []string
+			for l := range strings.Lines(out) {
+				if f := strings.Fields(l); len(f) > 0 {
+					got = append(got, f[0])
 				}
 			}
-			if out := says(t, id, "PING"); !strings.Contains(out, "NOAUTH") {
-				t.Errorf("without a password: %q", out)
+			if strings.Join(got, " ") != strings.Join(want, " ") {
+				t.Errorf("got %v, want %v", got, want)
 			}
-			if out := says(t, id, "AUTH "+delivered, "ACL SAVE", "SET a b"); strings.Contains(out, "ERR") || strings.Count(out, "OK") != 3 {
-				t.Errorf("save: %q", out)
-			}
-			if out := mustDocker(t, "", "exec", id, "sh", "-c", `stat -c '%a %U' users.acl; ls | grep -c new || true; grep -rl "$0" . || true`, "canary-"); out != "600 redis\n0" {
-				t.Errorf("mode, owner, leftovers and plain text: %q", out)
+			if out := mustDocker(t, "", "exec", id, "sh", "-c", `stat -c '%a %U' users.acl; grep -rl canary- . || true`); out != "600 redis" {
+				t.Errorf("mode, owner and plain text: %q", out)
 			}
 		})
 	}
-}
-
-// A user beside the default one is not minibot's: it survives when the default user's password is put right.
-func TestRedisKeepsOtherUsers(t *testing.T) {
-	delivered, appPassword := "canary-REDIS-"+unique(t), "canary-APP-"+unique(t)
-	id := start(t, "redis", "REDIS_PASSWORD", &delivered)
-	awaitHealthy(t, "redis", id, delivered)
-	killed(t, id, "printf 'user app on #"+sha(appPassword)+" ~app:* &* +@all\\n\\nuser default on #"+sha("canary-old")+" ~* &* +@all -flushall\\n' >users.acl")
-	awaitHealthy(t, "redis", id, delivered)
-	if out := says(t, id, "AUTH app "+appPassword, "SET app:x 1", "SET y 1"); !strings.HasPrefix(out, "OK\nOK\nNOPERM") {
+	if out := says(t, id, "AUTH app "+other, "SET app:x 1", "SET y 1"); !strings.HasPrefix(out, "OK\nOK\nNOPERM") {
 		t.Errorf("the other user: %q", out)
 	}
-	if out := says(t, id, "AUTH "+delivered, "FLUSHALL", "AUTH canary-old"); !strings.HasPrefix(out, "OK\nNOPERM") || !strings.Contains(out, "WRONGPASS") {
-		t.Errorf("the default user: %q", out)
+	if out := says(t, id, "AUTH "+delivered, "FLUSHALL"); !strings.HasPrefix(out, "OK\nNOPERM") {
+		t.Errorf("what the default user may not do: %q", out)
+	}
+}
+
+// The entrypoint alone, with another program in place of the image's own.
+func TestRedisEntrypointMendsItsFile(t *testing.T) {
+	delivered, other := "canary-REDIS-"+unique(t), "canary-OTHER-"+unique(t)
+	id := start(t, "redis", "REDIS_PASSWORD", &delivered)
+	awaitHealthy(t, "redis", id, delivered)
+	mustDocker(t, "", "exec", id, "sh", "-euc", `mkdir /tmp/bin; printf '#!/bin/sh\necho "$@"\n' >/tmp/bin/docker-entrypoint.sh; chmod 755 /tmp/bin/docker-entrypoint.sh`)
+	script := strings.ReplaceAll(compose(t)["redis"].Entrypoint[2], "$$", "$")
+	app, good := "user app on #"+sha(other)+everything, "user default on"+everything+" #"+sha(delivered)
+	both := good + " #" + sha(other)
+	for what, c := range map[string]struct{ before, want string }{
+		"one":               {good + `\n`, good},
+		"two":               {both + `\n`, both},
+		"two and a user":    {app + `\n` + both + `\n`, app + "\n" + both},
+		"plain text":        {"user default on >" + other + everything + `\n`, "user default on" + everything + " on #" + sha(delivered)},
+		"open to all":       {"user default on nopass" + everything + `\n`, "user default on" + everything + " on #" + sha(delivered)},
+		"nopass at the end": {good + ` nopass\n`, "user default on" + everything + " nopass on #" + sha(delivered)},
+		"reset at the end":  {good + ` resetpass\n`, "user default on" + everything + " resetpass on #" + sha(delivered)},
+		"switched off":      {strings.Replace(good, " on ", " off ", 1) + `\n`, "user default off" + everything + " on #" + sha(delivered)},
+		"torn in the line":  {both, good},
+		"torn to zeros":     {both + `\n\0\0\n`, good},
+		"empty":             {"", good},
+		"no default user":   {app + `\n`, good},
+		"two default users": {good + `\n` + both + `\n`, good},
+		"of no such kind":   {`users: []\n`, good},
+	} {
+		t.Run(what, func(t *testing.T) {
+			out := mustDocker(t, "", "exec", id, "sh", "-euc", `printf "$0" >users.acl; echo x >users.acl.new; chown root users.acl*; chmod 400 users.acl*
+				PATH=/tmp/bin:$PATH sh -c "$1" minibot-redis --more 2>/dev/null; ls users.acl*; stat -c %U users.acl; cat users.acl`, c.before, script)
+			if want := "redis-server --aclfile /data/users.acl --more\nusers.acl\nredis\n" + c.want; out != want {
+				t.Errorf("got  %s\nwant %s", out, want)
+			}
+		})
 	}
 }
