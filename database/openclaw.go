@@ -138,6 +138,6 @@ func (o OpenClaw) node(ctx context.Context, script string, tokens ...string) (Re
 	if err != nil {
 		return Result{}, fmt.Errorf("service %s: %w", o.Service, err)
 	}
-	cmd := []string{"env", "-u", "NODE_OPTIONS", "-u", "NODE_USE_ENV_PROXY", "node", "--input-type=module", "-e", script}
+	cmd := []string{"sh", "-c", `unset NODE_OPTIONS NODE_USE_ENV_PROXY; exec node --input-type=module -e "$1"`, "sh", script}
 	return run(ctx, o.Container, o.Service, cmd, input)
 }

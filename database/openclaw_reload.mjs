@@ -53,24 +53,27 @@ async function enterWithAny(candidates) {
   process.exit(exits.refused);
 }
 
-const owners = async (call) => (await call("status", {})).degradedSecretOwners ?? [];
-const name = (owner) => `${owner.ownerKind}:${owner.ownerId}`;
+// untaken names who did not take its secret. The gateway calls a reload done, with a warning, when the secret of one of its
+// parts could not be read: a part that had a value keeps it ("stale"). One that had none before and has none now ("cold") is
+// not this reload's doing, unless it is the value that will not do.
+async function untaken(call) {
+  const { degradedSecretOwners } = await call("status", {});
+  return degradedSecretOwners
+    .filter((owner) => owner.degradationState === "stale" || owner.reason?.startsWith("resolved secret value"))
+    .map((owner) => ({ owner: `${owner.ownerKind}:${owner.ownerId}`, stale: owner.degradationState === "stale" }));
+}
 
 try {
-  let call = await enterWithAny(tokens);
-  const before = await owners(call);
-  await call("secrets.reload", {}).catch((error) => {
+  const call = await enterWithAny(tokens);
+  const { warningCount } = await call("secrets.reload", {}).catch((error) => {
     if (error === closed) throw error;
     process.exit(exits.failed);
   });
+  if (warningCount === 0) process.exit(0);
   // A gateway with a new token closes the connections of the former one.
-  const after = await owners(call).catch(async () => owners(await enterWithAny(tokens.toReversed())));
-  // The gateway calls it done when somebody's file could not be read: who had a value keeps it ("stale"). Who had none
-  // before and has none now ("cold") is left alone, unless it is the value that will not do.
-  const left = after.filter((owner) => owner.degradationState !== "cold" || owner.reason?.startsWith("resolved secret value") ||
-    !before.some((o) => name(o) === name(owner)));
+  const left = await untaken(call).catch(async () => untaken(await enterWithAny(tokens.toReversed())));
   if (left.length === 0) process.exit(0);
-  console.log(JSON.stringify(left.map((owner) => ({ owner: name(owner), stale: owner.degradationState === "stale" }))));
+  console.log(JSON.stringify(left));
   process.exit(exits.partly);
 } catch (error) {
   if (error === closed) process.exit(exits.unreachable);
