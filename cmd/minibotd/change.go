@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"minibot/control"
 	"minibot/database"
@@ -79,7 +78,8 @@ func (d *daemon) Change(ctx context.Context, changes []control.Change, report fu
 		d.record(control.Event{Kind: "secret", Secret: string(name), Message: "change begins"})
 	}
 	d.redact.learn(slices.Collect(maps.Values(values)))
-	err = d.rotator.Change(ctx, values, d.say(report))
+	order := rotation.Order{Kind: rotation.KindSet, By: "mb-secrets", Values: values}
+	err = d.rotator.Change(ctx, order, d.say(report).noting)
 	outcome := "changed"
 	if err != nil {
 		outcome = "change failed: " + err.Error()
@@ -157,7 +157,7 @@ func (r reworded) Error() string { return r.text }
 func (r reworded) Unwrap() error { return r.error }
 
 // say passes what happens to services on to who waits for an operation, redacted.
-func (d *daemon) say(report func(control.Progress)) rotation.Report {
+func (d *daemon) say(report func(control.Progress)) saying {
 	return func(service, message string) {
 		report(control.Progress{Service: service, Message: d.redact.text(message)})
 	}
@@ -229,50 +229,4 @@ func (d *daemon) Exec(ctx context.Context, service string, cmd []string, stdin [
 	}
 	result, err := engine.Exec(ctx, c.ID, stack.Exec{Cmd: cmd, Stdin: stdin})
 	return database.Result{ExitCode: result.ExitCode, Stdout: result.Stdout, Stderr: result.Stderr}, d.world.lost(engine, err)
-}
-
-// awaitTimeout bounds how long a change waits for its database to be up before it is rolled back.
-const awaitTimeout = 2 * time.Minute
-
-// Await returns once a service is up.
-func (d *daemon) Await(ctx context.Context, service string) error {
-	ctx, cancel := context.WithTimeout(ctx, awaitTimeout)
-	defer cancel()
-	status, err := d.supervisor.Wait(ctx, func(s supervisor.Status) bool { return well(s, service) })
-	if err != nil {
-		return hint.Wrap(fmt.Errorf("service %s did not get healthy: %s: %w", service, serviceReason(status, service), err),
-			"run `minibotd status` and `minibotd logs %s`", service)
-	}
-	return nil
-}
-
-// Adopt delivers what the store holds and returns when the users of the named secrets have taken it and are up.
-func (d *daemon) Adopt(ctx context.Context, names []secrets.Name, report rotation.Report) error {
-	ticket, err := d.update(ctx)
-	if err != nil {
-		return err
-	}
-	return d.settle(ctx, ticket, d.usersOf(names), report)
-}
-
-func (d *daemon) usersOf(names []secrets.Name) map[string]bool {
-	users := map[string]bool{}
-	for _, r := range d.requirements() {
-		for _, name := range names {
-			if r.Name == name {
-				for _, service := range r.UsedBy {
-					users[service] = true
-				}
-			}
-		}
-	}
-	return users
-}
-
-func serviceReason(status supervisor.Status, service string) string {
-	s, ok := status.Service(service)
-	if !ok {
-		return "unknown service"
-	}
-	return describe(s)
 }
