@@ -28,8 +28,8 @@ type world struct {
 	onChange func(service, message string) // progress of a create or a delivery
 	// reload has a service with on_change: openclaw read its secrets again; it wraps database.ErrRefused where only a
 	// restart can do that.
-	reload func(ctx context.Context, service string) error
-	feeding  chan struct{}                 // holds a token while a delivery is under way or prepared
+	reload  func(ctx context.Context, service string) error
+	feeding chan struct{} // holds a token while a delivery is under way or prepared
 
 	mu         sync.Mutex
 	engine     *stack.Engine // nil while none answers
