@@ -100,6 +100,9 @@ func (p *Project) view(name string, service types.ServiceConfig, names map[strin
 	if err != nil {
 		return Service{}, err
 	}
+	if err := p.checkReload(name, extension); err != nil {
+		return Service{}, err
+	}
 	view := Service{Name: name, Container: service.ContainerName, Image: api.GetImageNameOrDefault(service, p.Name),
 		OnChange: extension.OnChange, Signal: extension.Signal, Exec: extension.Exec, Heal: extension.Heal,
 		Healthcheck: hasHealthcheck(service.HealthCheck), StopGrace: defaultStopGrace}

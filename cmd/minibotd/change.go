@@ -238,6 +238,11 @@ func (d *daemon) database(r secrets.Requirement) rotation.Database {
 		return &p
 	case database.DriverRedis:
 		return &database.Redis{Container: d, Service: r.Rotate.Service, User: r.Rotate.User}
+	case database.DriverOpenClaw:
+		return &database.OpenClaw{Container: d, Service: r.Rotate.Service}
+	case database.DriverExec:
+		return &database.Command{Container: d, Service: r.Rotate.Service, Name: r.Name, User: r.Rotate.User,
+			Command: r.Rotate.Command, Overlap: r.Rotate.Overlaps}
 	}
 	return nil
 }

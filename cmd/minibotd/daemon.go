@@ -94,6 +94,7 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 	d.world = &world{host: cfg.DockerHost, log: log, feeding: make(chan struct{}, 1), onChange: func(service, message string) {
 		d.record(control.Event{Kind: "progress", Service: service, Message: message})
 	}}
+	d.world.reload = d.reloadGateway
 	d.supervisor = supervisor.New(d.world, supervisor.Options{Logger: log, OnEvent: d.onSupervisorEvent})
 	d.rotator = rotation.New(d.store, journal, d.requirements, d.database, d, log)
 	d.rotator.At = crashPoint()
