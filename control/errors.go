@@ -51,6 +51,7 @@ const (
 	CodeInterrupted = "interrupted"
 	CodeVersion     = "version"
 	CodeStopping    = "stopping"
+	CodeLockedDown  = "locked-down"
 	CodeInternal    = "internal"
 )
 
@@ -63,6 +64,7 @@ var (
 	ErrInterrupted     = errors.New("interrupted") // by a person, at a prompt
 	ErrVersion         = errors.New("the versions do not fit")
 	ErrStopping        = errors.New("minibotd is stopping")
+	ErrLockedDown      = errors.New("the stack is locked down") // nothing is started until unlock
 
 	errInternal = errors.New("internal error")
 	errFailed   = errors.New("failed")
@@ -78,6 +80,7 @@ type kind struct {
 
 // kinds is searched in order, so what says most about the state of the system stands first. The last row is the rest.
 var kinds = [...]kind{
+	{CodeLockedDown, ErrLockedDown, 1, http.StatusConflict},
 	{CodeRecovery, ErrRecoveryPending, 5, http.StatusConflict},
 	{CodeRolledBack, ErrRolledBack, 4, http.StatusConflict},
 	{CodeInterrupted, ErrInterrupted, 130, http.StatusInternalServerError},
