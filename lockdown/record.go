@@ -124,14 +124,23 @@ func (r *Record) Text() string {
 	if r.Damaged != nil {
 		return "the record of the lockdown cannot be read: " + r.Damaged.Error()
 	}
-	text := "locked down since " + r.Since.Local().Format(time.DateTime)
-	if r.Reason != "" {
-		text += ": " + r.Reason
-	}
-	if names := r.Awaiting(); len(names) > 0 {
-		text += fmt.Sprintf("; not replaced yet: %s", join(names))
+	text := "since " + r.Since.Local().Format(time.DateTime)
+	if why := r.Why(); why != "" {
+		text += ": " + why
 	}
 	return text
+}
+
+// Why is the person's reason, and what waits to be replaced; it may be empty.
+func (r *Record) Why() string {
+	if r.Damaged != nil {
+		return r.Text()
+	}
+	parts := slices.DeleteFunc([]string{r.Reason}, func(s string) bool { return s == "" })
+	if names := r.Awaiting(); len(names) > 0 {
+		parts = append(parts, "not replaced yet: "+join(names))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // Unreplaced is why a lockdown cannot end yet, or nil.

@@ -79,7 +79,14 @@ func (d *daemon) Change(ctx context.Context, changes []control.Change, report fu
 		d.record(control.Event{Kind: "secret", Secret: string(name), Message: "change begins"})
 	}
 	d.redact.learn(slices.Collect(maps.Values(values)))
-	err = d.rotator.Change(ctx, values, d.say(report))
+	if d.lockedDown() != nil {
+		err = d.storeWhileLocked(ctx, values, d.say(report))
+	} else {
+		err = d.unlessLockedDown(ctx, func(ctx context.Context) error { return d.rotator.Change(ctx, values, d.say(report)) })
+	}
+	if err == nil {
+		err = d.lock.file.Changed(ctx, d.store, slices.Collect(maps.Keys(values)))
+	}
 	outcome := "changed"
 	if err != nil {
 		outcome = "change failed: " + err.Error()

@@ -25,6 +25,9 @@ type world struct {
 	host     string // "" resolves
 	log      *slog.Logger
 	onChange func(service, message string) // progress of a create or a delivery
+	refuse   func() error                  // why nothing may be started, or nil; nil allows all
+
+	actions inFlight
 
 	mu         sync.Mutex
 	engine     *stack.Engine // nil while none answers
@@ -161,6 +164,14 @@ func (w *world) Watch(ctx context.Context, ready func(), wake func(service strin
 
 // Do carries out one action of the policy.
 func (w *world) Do(ctx context.Context, action supervisor.Action) error {
+	defer w.actions.enter()()
+	switch action.Kind {
+	case supervisor.ActionStop, supervisor.ActionKill, supervisor.ActionWithdraw:
+	default:
+		if err := w.refused(); err != nil {
+			return err
+		}
+	}
 	engine, project, err := w.connect(ctx)
 	if err != nil {
 		return err
@@ -185,7 +196,10 @@ func (w *world) feed(ctx context.Context, engine *stack.Engine) error {
 	w.mu.Unlock()
 	delivery, err := engine.Feed(ctx, project, values)
 	if errors.Is(err, stack.ErrNoContainer) { // the keeper was taken away
-		if err = engine.Create(ctx, project, w.onChange); err == nil {
+		if err = w.refused(); err == nil {
+			err = engine.Create(ctx, project, w.onChange)
+		}
+		if err == nil {
 			delivery, err = engine.Feed(ctx, project, values)
 		}
 	}
@@ -217,6 +231,8 @@ func (w *world) service(ctx context.Context, engine *stack.Engine, project *stac
 		return w.recreate(ctx, engine, project, action.Service, c.ID)
 	case supervisor.ActionStop:
 		return engine.Stop(ctx, c.ID)
+	case supervisor.ActionKill:
+		return engine.Signal(ctx, c.ID, "SIGKILL")
 	case supervisor.ActionAdopt:
 		return adopt(ctx, engine, project, project.Services[action.Service], c.ID)
 	}
@@ -235,6 +251,9 @@ func (w *world) recreate(ctx context.Context, engine *stack.Engine, project *sta
 		return err
 	}
 	c, err := engine.Container(ctx, project, service)
+	if err == nil {
+		err = w.refused()
+	}
 	if err != nil {
 		return err
 	}
