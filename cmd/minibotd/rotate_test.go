@@ -13,6 +13,7 @@ import (
 
 	"minibot/control"
 	"minibot/hint"
+	"minibot/rotation"
 	"minibot/secrets"
 )
 
@@ -44,6 +45,12 @@ func rotatable(t *testing.T) (*daemon, *secrets.Memory) {
 	store := secrets.NewMemory()
 	d := testDaemon(t, nil)
 	err := errors.Join(os.WriteFile(d.paths.Compose, []byte(toRotate), 0o600), os.WriteFile(d.paths.Rotation, []byte(journal), 0o600))
+	written, bad := rotation.OpenJournal(d.paths.Rotation)
+	if err = errors.Join(err, bad); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = written.Close() }) // of this test alone
+	d.rotator = rotation.New(d.store, written, d.requirements, d.database, d, d.log)
 	for name, slot := range map[secrets.Name]secrets.Slot{"MADE": secrets.Current, "GIVEN": secrets.Current, "": secrets.Previous} {
 		if name == "" {
 			name = "GIVEN"
