@@ -272,7 +272,7 @@ secrets: { ONE: { environment: ONE } }
 	full := [2]string{strings.Repeat("a", 500), strings.Repeat("b", 500)}
 	r.feed("ONE", full[0])
 	r.start("a")
-	const rounds = 100
+	const rounds = 40
 	type outcome struct {
 		result ExecResult
 		err    error
