@@ -34,7 +34,7 @@ type record struct {
 	Secret  secrets.Name `json:"secret,omitempty"`
 	Service string       `json:"service,omitempty"`
 
-	Kind    string  `json:"kind,omitempty"`    // of StepBegin
+	Kind    string  `json:"kind,omitempty"`    // of StepBegin; with KindRehearse, Secret is what the rehearsal is for
 	By      string  `json:"by,omitempty"`      // of StepBegin
 	Items   []entry `json:"items,omitempty"`   // of StepBegin
 	Reason  string  `json:"reason,omitempty"`  // of StepRollBack and StepEnd

@@ -65,6 +65,9 @@ func receipts(records []record) []Receipt {
 	for _, r := range records {
 		if r.Step == StepBegin {
 			all = append(all, Receipt{ID: r.ID, Kind: r.Kind, By: r.By, Secrets: names(r.Items), Began: r.Time, Outcome: OutcomeUnfinished})
+			if r.Secret != "" {
+				all[len(all)-1].Secrets = []secrets.Name{r.Secret}
+			}
 		}
 		if len(all) == 0 || all[len(all)-1].ID != r.ID {
 			continue // its beginning was put away

@@ -11,6 +11,7 @@ import (
 	"minibot/control"
 	"minibot/database"
 	"minibot/hint"
+	"minibot/plan"
 	"minibot/rotation"
 	"minibot/secrets"
 	"minibot/stack"
@@ -32,11 +33,7 @@ func (d *daemon) rows(ctx context.Context) ([]control.Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	receipts, err := d.receipts()
-	if err != nil {
-		return nil, err
-	}
-	return control.SecretRows(d.requirements(), entries, receipts, time.Now()), nil
+	return control.SecretRows(d.requirements(), entries, plan.Receipts(d.journal.Receipts()), time.Now()), nil
 }
 
 // Reveal returns a secret's current value.
@@ -94,7 +91,7 @@ func (d *daemon) carryOut(ctx context.Context, kind string, order control.Order,
 		d.record(control.Event{Kind: "secret", Secret: string(name), Message: "change begins: " + kind})
 	}
 	d.redact.learn(slices.Collect(maps.Values(values)))
-	err := d.rotator.Change(ctx, values, d.say(report))
+	err := d.rotator.Change(ctx, rotation.Order{Kind: kind, By: order.By, Values: values, NoWait: order.NoWait}, d.notes(report))
 	outcome := "changed"
 	if err != nil {
 		outcome = "change failed: " + err.Error()
@@ -145,6 +142,8 @@ func ending(err error) error {
 		return ended{err, control.ErrRolledBack}
 	case errors.Is(err, rotation.ErrUnfinished):
 		return ended{err, control.ErrRecoveryPending}
+	case errors.Is(err, rotation.ErrBusy):
+		return ended{err, control.ErrBusy}
 	case errors.Is(err, supervisor.ErrEnded):
 		return ended{err, control.ErrStopping}
 	}
@@ -172,7 +171,7 @@ func (r reworded) Error() string { return r.text }
 func (r reworded) Unwrap() error { return r.error }
 
 // say passes what happens to services on to who waits for an operation, redacted.
-func (d *daemon) say(report func(control.Progress)) rotation.Report {
+func (d *daemon) say(report func(control.Progress)) saying {
 	return func(service, message string) {
 		report(control.Progress{Service: service, Message: d.redact.text(message)})
 	}
@@ -244,50 +243,4 @@ func (d *daemon) Exec(ctx context.Context, service string, cmd []string, stdin [
 	}
 	result, err := engine.Exec(ctx, c.ID, stack.Exec{Cmd: cmd, Stdin: stdin})
 	return database.Result{ExitCode: result.ExitCode, Stdout: result.Stdout, Stderr: result.Stderr}, d.world.lost(engine, err)
-}
-
-// awaitTimeout bounds how long a change waits for its database to be up before it is rolled back.
-const awaitTimeout = 2 * time.Minute
-
-// Await returns once a service is up.
-func (d *daemon) Await(ctx context.Context, service string) error {
-	ctx, cancel := context.WithTimeout(ctx, awaitTimeout)
-	defer cancel()
-	status, err := d.supervisor.Wait(ctx, func(s supervisor.Status) bool { return well(s, service) })
-	if err != nil {
-		return hint.Wrap(fmt.Errorf("service %s did not get healthy: %s: %w", service, serviceReason(status, service), err),
-			"run `minibotd status` and `minibotd logs %s`", service)
-	}
-	return nil
-}
-
-// Adopt delivers what the store holds and returns when the users of the named secrets have taken it and are up.
-func (d *daemon) Adopt(ctx context.Context, names []secrets.Name, report rotation.Report) error {
-	ticket, err := d.update(ctx)
-	if err != nil {
-		return err
-	}
-	return d.settle(ctx, ticket, d.usersOf(names), report)
-}
-
-func (d *daemon) usersOf(names []secrets.Name) map[string]bool {
-	users := map[string]bool{}
-	for _, r := range d.requirements() {
-		for _, name := range names {
-			if r.Name == name {
-				for _, service := range r.UsedBy {
-					users[service] = true
-				}
-			}
-		}
-	}
-	return users
-}
-
-func serviceReason(status supervisor.Status, service string) string {
-	s, ok := status.Service(service)
-	if !ok {
-		return "unknown service"
-	}
-	return describe(s)
 }

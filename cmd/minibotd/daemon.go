@@ -49,6 +49,7 @@ type daemon struct {
 	world      *world
 	supervisor *supervisor.Supervisor
 	rotator    *rotation.Rotator
+	journal    *rotation.Journal
 	store      *lateStore
 
 	again   chan chan error // asks until to try its step at once, and wants the outcome
@@ -79,23 +80,23 @@ type daemon struct {
 }
 
 func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *control.EventLog, redact *redaction,
-	open opener,
+	open opener, journal *rotation.Journal,
 ) (*daemon, error) {
 	stopped, err := readIntent(paths.Intent)
 	if err != nil {
 		return nil, hint.Wrap(err, "look at the file, or remove it to start everything")
 	}
 	d := &daemon{
-		config: cfg, kind: cfg.Store, paths: paths, log: log, events: events, redact: redact, open: open, intent: stopped,
+		config: cfg, kind: cfg.Store, paths: paths, log: log, events: events, redact: redact, open: open, journal: journal, intent: stopped,
 		store: newLateStore(), lastLines: map[string][]string{}, refused: map[secrets.Name]time.Time{},
 		again: make(chan chan error), started: make(chan struct{}), unfinished: make(chan struct{}, 1),
 		degraded: make(chan string, 16), revisions: map[string]uint64{},
 	}
-	d.world = &world{host: cfg.DockerHost, log: log, onChange: func(service, message string) {
+	d.world = &world{host: cfg.DockerHost, log: log, feeding: make(chan struct{}, 1), onChange: func(service, message string) {
 		d.record(control.Event{Kind: "progress", Service: service, Message: message})
 	}}
 	d.supervisor = supervisor.New(d.world, supervisor.Options{Logger: log, OnEvent: d.onSupervisorEvent})
-	d.rotator = rotation.New(d.store, d.requirements, d.database, d, log)
+	d.rotator = rotation.New(d.store, journal, d.requirements, d.database, d, log)
 	d.setPhase(control.PhaseWaitingForStore, nil)
 	return d, nil
 }
@@ -242,6 +243,12 @@ func (d *daemon) apply(ctx context.Context) (changed bool, ticket uint64, err er
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	changed, ticket = d.want(values)
+	return changed, ticket, nil
+}
+
+// want hands what is wanted to the supervisor. The caller holds mu.
+func (d *daemon) want(values map[secrets.Name]secrets.Value) (changed bool, ticket uint64) {
 	for name, service := range d.project.Services {
 		if slices.ContainsFunc(service.Secrets, func(s secrets.Name) bool { return !values[s].Equal(d.values[s]) }) {
 			d.revisions[name]++
@@ -249,7 +256,7 @@ func (d *daemon) apply(ctx context.Context) (changed bool, ticket uint64, err er
 	}
 	d.values = values
 	changed = d.world.set(d.project, values)
-	return changed, d.supervisor.Apply(wantedState(d.project, values, d.intent, d.creates, d.revisions)), nil
+	return changed, d.supervisor.Apply(wantedState(d.project, values, d.intent, d.creates, d.revisions))
 }
 
 func (d *daemon) requirements() []secrets.Requirement {
@@ -313,7 +320,7 @@ func (d *daemon) finishChanges(ctx context.Context) {
 }
 
 // finish brings into force what waits in pending, and makes sure of the databases.
-func (d *daemon) finish(ctx context.Context, report rotation.Report) error {
+func (d *daemon) finish(ctx context.Context, say saying) error {
 	d.promoting.Lock()
 	err := d.rotator.BeforeDelivery(ctx)
 	if err == nil {
@@ -323,7 +330,13 @@ func (d *daemon) finish(ctx context.Context, report rotation.Report) error {
 	if err != nil {
 		return err
 	}
-	return d.rotator.AfterStart(ctx, report)
+	err = d.rotator.AfterStart(ctx, say.noting)
+	if errors.Is(err, rotation.ErrRolledBack) && !errors.Is(err, rotation.ErrUnfinished) { // it is over: to try again is for a person
+		d.log.Error("a waiting change was rolled back", keyError, err)
+		d.record(control.Event{Kind: "error", Message: err.Error()})
+		return nil
+	}
+	return err
 }
 
 // waiting says whether a value waits in pending.

@@ -204,7 +204,12 @@ func testDaemon(t *testing.T, opens opener) *daemon {
 			t.Error(err)
 		}
 	})
-	d, err := newDaemon(config.Default(), paths, slog.New(slog.DiscardHandler), events, &redaction{}, opens)
+	journal, err := openJournal(paths.Rotation, events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = journal.Close() }) // of this test alone
+	d, err := newDaemon(config.Default(), paths, slog.New(slog.DiscardHandler), events, &redaction{}, opens, journal)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,6 @@ import (
 
 	"minibot/control"
 	"minibot/hint"
-	"minibot/rotation"
 	"minibot/secrets"
 	"minibot/supervisor"
 )
@@ -23,7 +22,7 @@ func (d *daemon) Operate(ctx context.Context, op control.Operation, report func(
 	return d.outcome(d.operate(ctx, op, d.say(report)))
 }
 
-func (d *daemon) operate(ctx context.Context, op control.Operation, say rotation.Report) error {
+func (d *daemon) operate(ctx context.Context, op control.Operation, say saying) error {
 	services, err := d.concerned(ctx, op.Service)
 	if err != nil {
 		return err
@@ -51,7 +50,7 @@ func (d *daemon) operate(ctx context.Context, op control.Operation, say rotation
 }
 
 // reload reads the compose file and the store again.
-func (d *daemon) reload(ctx context.Context, services map[string]bool, say rotation.Report) error {
+func (d *daemon) reload(ctx context.Context, services map[string]bool, say saying) error {
 	d.mu.Lock()
 	clear(d.refused) // somebody is here to answer a dialog
 	d.mu.Unlock()
@@ -76,7 +75,7 @@ func (d *daemon) reload(ctx context.Context, services map[string]bool, say rotat
 	if err := d.settle(ctx, ticket, services, say); err != nil || !waiting {
 		return err
 	}
-	err = d.rotator.AfterStart(ctx, say)
+	err = d.rotator.AfterStart(ctx, say.noting)
 	d.doubts(ctx, err)
 	return err
 }
@@ -138,7 +137,7 @@ func (d *daemon) intend(op control.Operation) (ticket uint64, err error) {
 // settle follows the named services until each is up, down on purpose, or held back, and reports what happens to
 // them. ticket is what the supervisor must have taken in. It fails when a service, or what concerns the whole project, is
 // degraded.
-func (d *daemon) settle(ctx context.Context, ticket uint64, services map[string]bool, say rotation.Report) error {
+func (d *daemon) settle(ctx context.Context, ticket uint64, services map[string]bool, say saying) error {
 	told := map[string]string{}
 	tell := func(service, line string) {
 		if line != told[service] {

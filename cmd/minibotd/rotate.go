@@ -13,11 +13,6 @@ import (
 	"minibot/stack"
 )
 
-// rehearser goes through the whole sequence of a rotation with throwaway credentials.
-type rehearser interface {
-	Rehearse(ctx context.Context, names []secrets.Name, report rotation.Report) error
-}
-
 // Rotate makes new values, or takes the previous ones, and brings them into force.
 func (d *daemon) Rotate(ctx context.Context, r control.Rotation, report func(control.Progress)) error {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
@@ -62,15 +57,18 @@ func (d *daemon) Rotate(ctx context.Context, r control.Rotation, report func(con
 
 // rehearse has the rotator go through the sequence, and touches no value that is in use.
 func (d *daemon) rehearse(ctx context.Context, order control.Order, names []secrets.Name, report func(control.Progress)) error {
-	r, able := any(d.rotator).(rehearser)
-	if !able {
-		return errors.New("this minibotd cannot rehearse a rotation")
-	}
 	if err := d.begin(order); err != nil {
 		return err
 	}
 	defer d.changing(-1)
-	return d.outcome(r.Rehearse(ctx, names, d.say(report)))
+	return d.outcome(d.rotator.Rehearse(ctx, names, order.By, d.notes(report)))
+}
+
+// notes passes what happens in a rotation on to who waits for it, redacted.
+func (d *daemon) notes(report func(control.Progress)) rotation.Report {
+	return func(n rotation.Note) {
+		report(control.Progress{Step: string(n.Step), Secret: string(n.Secret), Service: n.Service, Message: d.redact.text(n.Message)})
+	}
 }
 
 // previous reads what was in force before.
@@ -139,7 +137,7 @@ func (d *daemon) History(_ context.Context, name secrets.Name) ([]control.Receip
 	return plan.Of(receipts, name), err
 }
 
-// receipts are those of every change that the journal knows of.
+// receipts are those of every change that the journal knows of, with what was put away.
 func (d *daemon) receipts() ([]control.Receipt, error) {
 	list, err := rotation.Receipts(d.paths.Rotation)
 	return plan.Receipts(list), err

@@ -25,6 +25,7 @@ type world struct {
 	host     string // "" resolves
 	log      *slog.Logger
 	onChange func(service, message string) // progress of a create or a delivery
+	feeding  chan struct{}                 // holds a token while a delivery is under way or prepared
 
 	mu         sync.Mutex
 	engine     *stack.Engine // nil while none answers
@@ -180,6 +181,10 @@ func (w *world) Do(ctx context.Context, action supervisor.Action) error {
 
 // feed delivers what is wanted now; a change that comes meanwhile has a higher generation and is fed after it.
 func (w *world) feed(ctx context.Context, engine *stack.Engine) error {
+	if err := w.lockFeeding(ctx); err != nil {
+		return err
+	}
+	defer func() { <-w.feeding }()
 	w.mu.Lock()
 	project, values, generation := w.project, w.values, w.generation
 	w.mu.Unlock()
