@@ -1,6 +1,6 @@
 // Package database makes a database accept a password, and proves that it does.
 //
-// It owns the words spoken with Postgres and Redis. It guarantees that a password travels on the standard input of a
+// It owns the words spoken with Postgres, Redis, OpenClaw and, for everything else, with a command. It guarantees that a password travels on the standard input of a
 // command inside the database's own container and nowhere else: not on a command line, in an environment, in a file,
 // in the database's log or in an error. It never opens a connection itself, never touches a store and never decides
 // when a password changes: that is package rotation's.
@@ -11,6 +11,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 
 	"minibot/secrets"
 )
@@ -66,6 +67,24 @@ type Container interface {
 	Exec(ctx context.Context, service string, cmd []string, stdin []byte) (Result, error)
 }
 
+// Opener starts commands in a service's container that are fed in steps.
+type Opener interface {
+	// Open starts cmd in service's container as [Container.Exec] does, and returns while it runs. The end of ctx ends
+	// the start only. The caller must close the session; where the process ends instead, the command sees the end of its input.
+	Open(ctx context.Context, service string, cmd []string) (Session, error)
+}
+
+// Session is a command that runs. Close may be called at any time, from any goroutine and repeatedly; all else is for
+// one goroutine at a time.
+type Session interface {
+	io.Writer // to its standard input
+	io.Reader // of its standard output; io.EOF when that has ended
+	// Wait returns how it ended, once Read has returned io.EOF.
+	Wait(ctx context.Context) (Result, error)
+	// Close ends its input and lets go of it, and a blocked call returns. It does not wait for the command's end.
+	Close() error
+}
+
 // Result is how a command ended. Its output may repeat what was fed to the command: it never goes into an error or a log.
 type Result struct {
 	ExitCode       int
@@ -82,6 +101,10 @@ func Check(driver string, value secrets.Value) error {
 		return checkPostgres(value)
 	case DriverRedis:
 		return checkRedis(value)
+	case DriverOpenClaw:
+		return checkOpenClaw(value)
+	case DriverExec:
+		return checkExec(value)
 	}
 	return fmt.Errorf("%w %q", ErrUnknownDriver, driver)
 }
@@ -100,14 +123,23 @@ const (
 	exitRejecting   = 95
 )
 
-// run executes the command and sorts out the endings that all drivers share.
-func run(ctx context.Context, c Container, service string, cmd []string, stdin []byte) (Result, error) {
+// execute runs the command; a container that cannot run it now is not ready.
+func execute(ctx context.Context, c Container, service string, cmd []string, stdin []byte) (Result, error) {
 	res, err := c.Exec(ctx, service, cmd, stdin)
+	switch {
+	case err == nil:
+		return res, nil
+	case ctx.Err() != nil:
+		return Result{}, fmt.Errorf("service %s: %w", service, err)
+	}
+	return Result{}, fmt.Errorf("service %s: %w: %w", service, ErrNotReady, err)
+}
+
+// run executes a script of this package and sorts out the endings that all of them share.
+func run(ctx context.Context, c Container, service string, cmd []string, stdin []byte) (Result, error) {
+	res, err := execute(ctx, c, service, cmd, stdin)
 	if err != nil {
-		if ctx.Err() != nil {
-			return Result{}, fmt.Errorf("service %s: %w", service, err)
-		}
-		return Result{}, fmt.Errorf("service %s: %w: %w", service, ErrNotReady, err)
+		return Result{}, err
 	}
 	switch res.ExitCode {
 	case exitNoAddress:

@@ -136,3 +136,33 @@ func TestStage(t *testing.T) {
 		t.Error("pending is left, or previous lost")
 	}
 }
+
+// The store is locked in the middle, at any point, and unlocked later.
+func TestStoreLockedInTheMiddle(t *testing.T) {
+	clean := newWorld(t, databasetest.Kinds...)
+	if err, _ := clean.change(); err != nil {
+		t.Fatal(err)
+	}
+	for p := range clean.points {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, databasetest.Kinds...)
+			err, _ := w.run(func(r *rotation.Rotator) error {
+				r.At = func(at rotation.Point) {
+					if at == p {
+						w.store.Lock()
+					}
+				}
+				values := map[secrets.Name]secrets.Value{}
+				for _, n := range w.names() {
+					values[n] = newOf(n)
+				}
+				return r.Change(t.Context(), rotation.Order{Values: values}, w.note)
+			})
+			if err != nil && !errors.Is(err, secrets.ErrLocked) {
+				t.Errorf("locked at %v: %v", p, err)
+			}
+			w.store.Unlock()
+			w.recovers("locked at", p)
+		})
+	}
+}

@@ -11,6 +11,7 @@ type Requirement struct {
 	Rotate      Rotation      // how a changed value comes into force
 	MaxAge      time.Duration // when it is due; 0 means no limit
 	RevokeURL   string        // where a person revokes it; may be empty
+	Initial     string        // what it holds at first, where that is no secret; empty: nothing until it is set or made
 }
 
 // Recipe says how a value is generated.
@@ -25,6 +26,7 @@ type Rotation struct {
 	User     string   // the database's user; "" is the driver's default
 	Database string   // the database to connect to; "" is the driver's default
 	Command  []string // of the driver exec: what is run in the service's container
+	Overlaps bool     // of the driver exec: the command keeps the former value valid beside the next one until it is told to end it
 	// Roles are two login roles of Postgres that take turns: the next password is always the other one's, so that
 	// both are good for a while. Owner is the role they are members of. Empty: User alone.
 	Roles []string

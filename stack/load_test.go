@@ -199,6 +199,8 @@ func TestHash(t *testing.T) {
 	}
 }
 
+const rolesHead = badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      rotate: { "
+
 const badHead = "name: bad\nservices:\n  web:\n    image: web:1\n"
 
 // badFiles are compose files whose fault is on the line with the comment "here".
@@ -242,6 +244,29 @@ var badFiles = map[string]struct{ text, message, hint string }{
 	"empty max_age":        {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      max_age: '' # here\n", "not an age", ""},
 	"driver":               {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      rotate:\n        driver: oracle # here\n", "neither postgres nor redis", ""},
 	"rotate where":         {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      rotate:\n        driver: redis\n        service: cache # here\n", `no service "cache"`, ""},
+	"roles of redis":       {rolesHead + "driver: redis, service: web, roles: [a, b], owner: c } # here\n", "postgres only", ""},
+	"owner of redis":       {rolesHead + "driver: redis, service: web, owner: c } # here\n", "postgres only", ""},
+	"no owner":             {rolesHead + "driver: postgres, service: web, roles: [a, b] } # here\n", "need an owner", "owner: NAME"},
+	"owner alone":          {rolesHead + "driver: postgres, service: web, owner: c } # here\n", "exactly two", ""},
+	"one role":             {rolesHead + "driver: postgres, service: web, roles: [a], owner: c } # here\n", "exactly two", ""},
+	"no roles":             {rolesHead + "driver: postgres, service: web, roles: [], owner: c } # here\n", "exactly two", ""},
+	"three roles":          {rolesHead + "driver: postgres, service: web, roles: [a, b, d], owner: c } # here\n", "exactly two", ""},
+	"the same role":        {rolesHead + "driver: postgres, service: web, roles: [a, a], owner: c } # here\n", "exactly two", ""},
+	"empty role":           {rolesHead + "driver: postgres, service: web, roles: [a, ''], owner: c } # here\n", `"" cannot be`, ""},
+	"role with a space":    {rolesHead + "driver: postgres, service: web, roles: [a, b c], owner: c } # here\n", `"b c" cannot be`, ""},
+	"role of Postgres":     {rolesHead + "driver: postgres, service: web, roles: [a, pg_b], owner: c } # here\n", `"pg_b" cannot be`, ""},
+	"role is owner":        {rolesHead + "driver: postgres, service: web, roles: [a, c], owner: c } # here\n", `"c" is the user, the owner`, ""},
+	"role is user":         {rolesHead + "driver: postgres, service: web, user: a, roles: [a, b], owner: c } # here\n", `"a" is the user`, ""},
+	"owner is user":        {rolesHead + "driver: postgres, service: web, roles: [a, b], owner: postgres } # here\n", `"postgres" is the user`, ""},
+	"bad owner":            {rolesHead + "driver: postgres, service: web, roles: [a, b], owner: public } # here\n", `"public" cannot be`, ""},
+	"database with a line": {rolesHead + "driver: postgres, service: web, database: \"a\\nb\", roles: [a, b], owner: c } # here\n", "connection service file", ""},
+	"unknown role key":     {rolesHead + "driver: postgres, service: web, role: [a, b] } # here\n", "unknown key", ""},
+	"too long for a user": {strings.ReplaceAll(rolesHead, "environment: A", "environment: "+strings.Repeat("A", 60)) +
+		"driver: postgres, service: web, roles: [a, b], owner: c } # here\n", "invalid secret name", "shorter"},
+	"user's name twice": {badHead + "secrets:\n  b:\n    environment: A_USER # here\n  a:\n    environment: A\n    x-minibot: { rotate: { driver: postgres, service: web, roles: [a, b], owner: c } }\n",
+		"the role that logs in with A", ""},
+	"user's file twice": {badHead + "    secrets:\n      - a\n      - source: b # here\n        target: a.pgservice\nsecrets: { b: { environment: B }, a: { environment: A, x-minibot: { rotate: { driver: postgres, service: web, roles: [a, b], owner: c } } } }\n",
+		"two secrets", ""},
 	"target elsewhere":     {badHead + "    secrets:\n      - source: a # here\n        target: /etc/a\nsecrets: { a: { environment: A } }\n", "not a plain file name", ""},
 	"target below":         {badHead + "    secrets:\n      - source: a # here\n        target: x/a\nsecrets: { a: { environment: A } }\n", "not a plain file name", ""},
 	"hidden target":        {badHead + "    secrets:\n      - source: a # here\n        target: .stage\nsecrets: { a: { environment: A } }\n", "not a plain file name", ""},

@@ -9,12 +9,10 @@ import (
 	"time"
 
 	"minibot/control"
-	"minibot/database"
 	"minibot/hint"
 	"minibot/plan"
 	"minibot/rotation"
 	"minibot/secrets"
-	"minibot/stack"
 	"minibot/supervisor"
 )
 
@@ -33,7 +31,7 @@ func (d *daemon) rows(ctx context.Context) ([]control.Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	return control.SecretRows(d.requirements(), entries, plan.Receipts(d.journal.Receipts()), time.Now()), nil
+	return control.SecretRows(d.requirements(), entries, plan.Receipts(d.rotator.Receipts()), time.Now()), nil
 }
 
 // Reveal returns a secret's current value.
@@ -91,7 +89,17 @@ func (d *daemon) carryOut(ctx context.Context, kind string, order control.Order,
 		d.record(control.Event{Kind: "secret", Secret: string(name), Message: "change begins: " + kind})
 	}
 	d.redact.learn(slices.Collect(maps.Values(values)))
-	err := d.rotator.Change(ctx, rotation.Order{Kind: kind, By: order.By, Values: values, NoWait: order.NoWait}, d.notes(report))
+	var err error
+	if d.lockedDown() != nil {
+		err = d.storeWhileLocked(ctx, values, d.say(report))
+	} else {
+		err = d.unlessLockedDown(ctx, func(ctx context.Context) error {
+			return d.rotator.Change(ctx, rotation.Order{Kind: kind, By: order.By, Values: values, NoWait: order.NoWait}, d.notes(report))
+		})
+	}
+	if err == nil {
+		err = d.lock.file.Changed(ctx, d.store, slices.Collect(maps.Keys(values)))
+	}
 	outcome := "changed"
 	if err != nil {
 		outcome = "change failed: " + err.Error()
@@ -177,6 +185,13 @@ func (d *daemon) say(report func(control.Progress)) saying {
 	}
 }
 
+// notes passes what happens in a rotation on to who waits for it, redacted.
+func (d *daemon) notes(report func(control.Progress)) rotation.Report {
+	return func(n rotation.Note) {
+		report(control.Progress{Step: string(n.Step), Secret: string(n.Secret), Service: n.Service, Message: d.redact.text(n.Message)})
+	}
+}
+
 // ended is an error that counts as kind too, and reads as before.
 type ended struct {
 	error
@@ -218,29 +233,4 @@ func (d *daemon) valuesOf(changes []control.Change) (map[secrets.Name]secrets.Va
 		values[change.Name] = value
 	}
 	return values, errors.Join(faults...)
-}
-
-// database is the driver for a secret that lives in one.
-func (d *daemon) database(r secrets.Requirement) rotation.Database {
-	switch r.Rotate.Driver {
-	case database.DriverPostgres:
-		return &database.Postgres{Container: d, Service: r.Rotate.Service, User: r.Rotate.User, Database: r.Rotate.Database}
-	case database.DriverRedis:
-		return &database.Redis{Container: d, Service: r.Rotate.Service, User: r.Rotate.User}
-	}
-	return nil
-}
-
-// Exec runs a command in a service's container; values travel on stdin only.
-func (d *daemon) Exec(ctx context.Context, service string, cmd []string, stdin []byte) (database.Result, error) {
-	engine, project, err := d.world.connect(ctx)
-	if err != nil {
-		return database.Result{}, err
-	}
-	c, err := engine.Container(ctx, project, service)
-	if err != nil {
-		return database.Result{}, d.world.lost(engine, err)
-	}
-	result, err := engine.Exec(ctx, c.ID, stack.Exec{Cmd: cmd, Stdin: stdin})
-	return database.Result{ExitCode: result.ExitCode, Stdout: result.Stdout, Stderr: result.Stderr}, d.world.lost(engine, err)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -19,7 +20,18 @@ func (d *daemon) Operate(ctx context.Context, op control.Operation, report func(
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	d.record(control.Event{Kind: "request", Service: op.Service, Message: string(op.Verb)})
-	return d.outcome(d.operate(ctx, op, d.say(report)))
+	say := d.say(report)
+	switch op.Verb {
+	case control.VerbLockdown:
+		return d.outcome(d.lockDown(ctx, op.Reason, say))
+	case control.VerbUnlock:
+		return d.outcome(d.unlock(ctx, op, say))
+	case control.VerbCompromise:
+		return d.outcome(d.compromise(ctx, op, say))
+	case control.VerbStop:
+		return d.outcome(d.operate(ctx, op, say))
+	}
+	return d.outcome(d.unlessLockedDown(ctx, func(ctx context.Context) error { return d.operate(ctx, op, say) }))
 }
 
 func (d *daemon) operate(ctx context.Context, op control.Operation, say saying) error {
@@ -131,13 +143,18 @@ func (d *daemon) intend(op control.Operation) (ticket uint64, err error) {
 		return 0, hint.Wrap(err, "look at the disk space and the owner of %s", d.paths.StateDir)
 	}
 	d.intent = next
-	return d.supervisor.Apply(wantedState(d.project, d.values, d.intent, d.creates, d.revisions)), nil
+	return d.supervisor.Apply(d.wanted()), nil
 }
 
 // settle follows the named services until each is up, down on purpose, or held back, and reports what happens to
 // them. ticket is what the supervisor must have taken in. It fails when a service, or what concerns the whole project, is
 // degraded.
 func (d *daemon) settle(ctx context.Context, ticket uint64, services map[string]bool, say saying) error {
+	return d.settleWithin(ctx, ticket, services, say, math.MaxInt)
+}
+
+// settleWithin is settle that gives a service up, and fails, after so many failed attempts in a row.
+func (d *daemon) settleWithin(ctx context.Context, ticket uint64, services map[string]bool, say saying, attempts int) error {
 	told := map[string]string{}
 	tell := func(service, line string) {
 		if line != told[service] {
@@ -155,12 +172,16 @@ func (d *daemon) settle(ctx context.Context, ticket uint64, services map[string]
 		if status.Ticket < ticket || status.Phase == supervisor.Unreachable {
 			return false
 		}
-		rest := true
+		rest, lost := true, false
 		for _, s := range status.Services {
 			if services[s.Name] {
 				tell(s.Name, describe(s))
-				rest = rest && resting(s)
+				rest = rest && (resting(s) || s.Attempt >= attempts)
+				lost = lost || s.Attempt >= attempts
 			}
+		}
+		if lost {
+			return true
 		}
 		whole := len(services) == len(status.Services)
 		switch status.Phase {
@@ -176,8 +197,8 @@ func (d *daemon) settle(ctx context.Context, ticket uint64, services map[string]
 	}
 	var faults []error
 	for _, s := range last.Services {
-		if services[s.Name] && s.State == stateDegraded {
-			faults = append(faults, hint.Wrap(fmt.Errorf("service %s is degraded: %s", s.Name, s.Reason), "run `minibotd logs %s`", s.Name))
+		if services[s.Name] && (s.State == stateDegraded || s.Attempt >= attempts) {
+			faults = append(faults, hint.Wrap(fmt.Errorf("service %s is %s: %s", s.Name, s.State, s.Reason), "run `minibotd logs %s`", s.Name))
 		}
 	}
 	if last.Phase == supervisor.Degraded && (last.Failed || !last.Delivered) {

@@ -64,13 +64,6 @@ func (d *daemon) rehearse(ctx context.Context, order control.Order, names []secr
 	return d.outcome(d.rotator.Rehearse(ctx, names, order.By, d.notes(report)))
 }
 
-// notes passes what happens in a rotation on to who waits for it, redacted.
-func (d *daemon) notes(report func(control.Progress)) rotation.Report {
-	return func(n rotation.Note) {
-		report(control.Progress{Step: string(n.Step), Secret: string(n.Secret), Service: n.Service, Message: d.redact.text(n.Message)})
-	}
-}
-
 // previous reads what was in force before.
 func (d *daemon) previous(ctx context.Context, names []secrets.Name) (map[secrets.Name]secrets.Value, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
@@ -137,7 +130,7 @@ func (d *daemon) History(_ context.Context, name secrets.Name) ([]control.Receip
 	return plan.Of(receipts, name), err
 }
 
-// receipts are those of every change that the journal knows of, with what was put away.
+// receipts are those of every change that the journal knows of.
 func (d *daemon) receipts() ([]control.Receipt, error) {
 	list, err := rotation.Receipts(d.paths.Rotation)
 	return plan.Receipts(list), err

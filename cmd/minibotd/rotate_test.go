@@ -45,7 +45,7 @@ func rotatable(t *testing.T) (*daemon, *secrets.Memory) {
 	err := errors.Join(os.WriteFile(d.paths.Compose, []byte(toRotate), 0o600), os.WriteFile(d.paths.Rotation, []byte(journal), 0o600))
 	reread, unread := rotation.OpenJournal(d.paths.Rotation)
 	t.Cleanup(func() { _ = reread.Close() }) // of this test alone
-	d.journal, err = reread, errors.Join(err, unread)
+	err = errors.Join(err, unread)
 	d.rotator = rotation.New(d.store, reread, d.requirements, d.database, d, d.log)
 	for name, slot := range map[secrets.Name]secrets.Slot{"MADE": secrets.Current, "GIVEN": secrets.Current, "": secrets.Previous} {
 		if name == "" {
@@ -132,8 +132,7 @@ func TestDaemonRefusesARotation(t *testing.T) {
 func TestDaemonRotatesBack(t *testing.T) {
 	d, store := rotatable(t)
 	d.world.host = "unix://" + t.TempDir() + "/none.sock"
-	var steps []string
-	err := d.Rotate(t.Context(), control.Rotation{All: true, Order: control.Order{By: "ops"}}, func(p control.Progress) { steps = append(steps, p.Step) })
+	err := d.Rotate(t.Context(), control.Rotation{All: true, Order: control.Order{By: "ops"}}, func(control.Progress) {})
 	if !errors.Is(err, control.ErrRolledBack) || control.ExitCode(err) != 4 || strings.Contains(err.Error(), "canary") {
 		t.Errorf("without an engine: %v, exit %d", err, control.ExitCode(err))
 	}

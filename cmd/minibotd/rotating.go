@@ -21,6 +21,7 @@ import (
 const (
 	awaitTimeout  = 2 * time.Minute // how long a change waits for its database to be up before it is rolled back
 	settleTimeout = 5 * time.Minute // how long the users of a new value may take to be well
+	adoptAttempts = 3               // failed starts in a row after which one is not well
 	faultyLines   = 10              // of the log of a user that is not
 )
 
@@ -148,9 +149,9 @@ func (d *daemon) Adopt(ctx context.Context, names []secrets.Name, report rotatio
 		return err
 	}
 	users := d.usersOf(names)
-	err = d.settle(ctx, ticket, users, func(service, message string) {
+	err = d.settleWithin(ctx, ticket, users, func(service, message string) {
 		report(rotation.Note{Step: rotation.StepAdopt, Service: service, Message: message})
-	})
+	}, adoptAttempts)
 	if err != nil {
 		d.lastWords(ctx, users, report)
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"minibot/database"
 	"minibot/secrets"
 	"minibot/stack"
 	"minibot/supervisor"
@@ -16,7 +17,7 @@ import (
 
 const (
 	observeTimeout = 30 * time.Second // one look at the engine; a healthy one answers in milliseconds
-	adoptTimeout   = time.Minute      // a service's own on_change command
+	adoptTimeout   = time.Minute      // a service's own on_change command, or reload
 )
 
 // world is the engine and the project as the supervisor sees them: its Runtime. It resolves the engine's socket anew
@@ -25,7 +26,13 @@ type world struct {
 	host     string // "" resolves
 	log      *slog.Logger
 	onChange func(service, message string) // progress of a create or a delivery
-	feeding  chan struct{}                 // holds a token while a delivery is under way or prepared
+	// reload has a service with on_change: openclaw read its secrets again; it wraps database.ErrRefused where only a
+	// restart can do that.
+	reload  func(ctx context.Context, service string) error
+	feeding chan struct{} // holds a token while a delivery is under way or prepared
+	refuse  func() error  // why nothing may be started, or nil; nil allows all
+
+	actions inFlight
 
 	mu         sync.Mutex
 	engine     *stack.Engine // nil while none answers
@@ -162,6 +169,14 @@ func (w *world) Watch(ctx context.Context, ready func(), wake func(service strin
 
 // Do carries out one action of the policy.
 func (w *world) Do(ctx context.Context, action supervisor.Action) error {
+	defer w.actions.enter()()
+	switch action.Kind {
+	case supervisor.ActionStop, supervisor.ActionKill, supervisor.ActionWithdraw:
+	default:
+		if err := w.refused(); err != nil {
+			return err
+		}
+	}
 	engine, project, err := w.connect(ctx)
 	if err != nil {
 		return err
@@ -190,7 +205,10 @@ func (w *world) feed(ctx context.Context, engine *stack.Engine) error {
 	w.mu.Unlock()
 	delivery, err := engine.Feed(ctx, project, values)
 	if errors.Is(err, stack.ErrNoContainer) { // the keeper was taken away
-		if err = engine.Create(ctx, project, w.onChange); err == nil {
+		if err = w.refused(); err == nil {
+			err = engine.Create(ctx, project, w.onChange)
+		}
+		if err == nil {
 			delivery, err = engine.Feed(ctx, project, values)
 		}
 	}
@@ -222,8 +240,10 @@ func (w *world) service(ctx context.Context, engine *stack.Engine, project *stac
 		return w.recreate(ctx, engine, project, action.Service, c.ID)
 	case supervisor.ActionStop:
 		return engine.Stop(ctx, c.ID)
+	case supervisor.ActionKill:
+		return engine.Signal(ctx, c.ID, "SIGKILL")
 	case supervisor.ActionAdopt:
-		return adopt(ctx, engine, project, project.Services[action.Service], c.ID)
+		return w.adopt(ctx, engine, project, project.Services[action.Service], c.ID)
 	}
 	return fmt.Errorf("service %s: unknown action %d", action.Service, action.Kind)
 }
@@ -240,6 +260,9 @@ func (w *world) recreate(ctx context.Context, engine *stack.Engine, project *sta
 		return err
 	}
 	c, err := engine.Container(ctx, project, service)
+	if err == nil {
+		err = w.refused()
+	}
 	if err != nil {
 		return err
 	}
@@ -255,15 +278,26 @@ func (w *world) anew(ctx context.Context, engine *stack.Engine, project *stack.P
 	return err
 }
 
-// adopt lets a running service take its new files by the signal or the command that its x-minibot names.
-func adopt(ctx context.Context, engine *stack.Engine, project *stack.Project, service stack.Service, id string) error {
-	if service.OnChange == "signal" {
+// adopt lets a running service take its new files in the way that its x-minibot names.
+func (w *world) adopt(ctx context.Context, engine *stack.Engine, project *stack.Project, service stack.Service, id string) error {
+	limited, cancel := context.WithTimeout(ctx, adoptTimeout)
+	defer cancel()
+	switch service.OnChange {
+	case "signal":
 		if err := engine.Signal(ctx, id, service.Signal); err != nil {
 			return err
 		}
-	} else {
-		limited, cancel := context.WithTimeout(ctx, adoptTimeout)
-		defer cancel()
+	case "openclaw":
+		err := w.reload(limited, service.Name)
+		if errors.Is(err, database.ErrRefused) { // as when the token in force was erased: no reload will ever be let in
+			w.log.Warn("no known token opens the gateway; it is restarted instead", keyService, service.Name)
+			w.onChange(service.Name, "no known token opens the gateway; it is restarted instead")
+			return engine.Restart(ctx, id)
+		}
+		if err != nil {
+			return err
+		}
+	default:
 		result, err := engine.Exec(limited, id, stack.Exec{Cmd: service.Exec})
 		if err != nil {
 			return err
