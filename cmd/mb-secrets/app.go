@@ -13,6 +13,7 @@ import (
 	"minibot/console"
 	"minibot/control"
 	"minibot/hint"
+	"minibot/lockdown"
 	"minibot/secrets"
 	"minibot/secrets/migration"
 	"minibot/secrets/stores"
@@ -105,7 +106,7 @@ func (a *app) backend(ctx context.Context) (control.SecretsBackend, bool, error)
 		err = lock(bounded, func() error { return nil })
 		switch {
 		case err == nil:
-			return &local{lock, a.openStore, a.requirements, a.moveStore}, false, nil
+			return &local{lock, a.openStore, a.requirements, lockdown.In(p.paths), a.moveStore}, false, nil
 		case !errors.Is(err, control.ErrDaemonHolds) && bounded.Err() == nil:
 			return nil, false, err
 		}

@@ -9,6 +9,7 @@ import (
 	"minibot/commandline"
 	"minibot/control"
 	"minibot/hint"
+	"minibot/lockdown"
 	"minibot/rotation"
 	"minibot/secrets"
 )
@@ -18,6 +19,7 @@ type local struct {
 	lock         func(ctx context.Context, do func() error) error
 	open         func(ctx context.Context) (secrets.Store, error)
 	requirements func(ctx context.Context) ([]secrets.Requirement, error)
+	file         lockdown.File // where a lockdown is recorded
 	migrate      func(ctx context.Context, m control.Migration, report func(control.Progress)) error
 }
 
@@ -72,7 +74,16 @@ func (l *local) Change(ctx context.Context, changes []control.Change, report fun
 		ready = append(ready, one)
 	}
 	return l.with(ctx, func(store secrets.Store) error {
+		locked := l.file.Locked() != nil
 		for _, one := range ready {
+			if locked {
+				message, err := l.file.Set(ctx, store, one.requirement, one.value)
+				if err != nil {
+					return err
+				}
+				report(control.Progress{Message: message})
+				continue
+			}
 			message, err := storeChange(ctx, store, one.requirement, one.value)
 			if err != nil {
 				return err

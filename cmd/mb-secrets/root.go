@@ -56,7 +56,7 @@ func (a *app) command() *cobra.Command {
 	}
 	commandline.Root(root, a.io, &a.homeFlag)
 	root.AddCommand(a.initCommand(), a.setCommand(), a.getCommand(), a.listCommand(), a.deleteCommand(),
-		a.generateCommand(), a.execCommand(), a.importCommand(), a.migrateCommand(), a.rekeyCommand())
+		a.generateCommand(), a.execCommand(), a.importCommand(), a.rotateCommand(), a.migrateCommand(), a.rekeyCommand())
 	return root
 }
 

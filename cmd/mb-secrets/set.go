@@ -55,6 +55,9 @@ func (a *app) set(ctx context.Context, name secrets.Name, stdin bool) error {
 		return err
 	}
 	a.advise(list, name, value)
+	if err := a.refuseCompromised(ctx, name, value); err != nil {
+		return err
+	}
 	same, err := a.same(ctx, list, name, value)
 	if err != nil {
 		return err
@@ -87,8 +90,9 @@ func (a *app) change(ctx context.Context, change control.Change) error {
 	if err != nil {
 		return err
 	}
+	locked := a.lockedDown() != nil
 	report := func(p control.Progress) { _ = a.io.Print("%s", console.Escape(p.Message)) } // a closed stdout changes nothing
-	if daemon {
+	if daemon && !locked {
 		a.io.StartClock()
 		report = func(p control.Progress) {
 			if p.Message != "" {
@@ -102,7 +106,7 @@ func (a *app) change(ctx context.Context, change control.Change) error {
 		}
 		return err
 	}
-	if daemon {
+	if daemon && !locked {
 		return a.io.Print("%s is set and in force", change.Name)
 	}
 	return nil
