@@ -23,6 +23,7 @@ type Paths struct {
 	StateDir   string // what must outlive the daemon
 	Events     string // the event log
 	Intent     string // what a person wants to be down
+	Rotation   string // journal of rotations
 	Migration  string // the record of a move to another store
 	LogDir     string
 }
@@ -60,6 +61,7 @@ func NewPaths(home string) (Paths, error) {
 		StateDir:   state,
 		Events:     filepath.Join(state, "events.jsonl"),
 		Intent:     filepath.Join(state, "intent.json"),
+		Rotation:   filepath.Join(state, "rotation.jsonl"),
 		Migration:  filepath.Join(state, "migration.json"),
 		LogDir:     filepath.Join(home, "log"),
 	}

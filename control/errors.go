@@ -50,6 +50,7 @@ const (
 	CodeTooLarge    = "too-large"
 	CodeInterrupted = "interrupted"
 	CodeVersion     = "version"
+	CodeBusy        = "busy"
 	CodeStopping    = "stopping"
 	CodeLockedDown  = "locked-down"
 	CodeInternal    = "internal"
@@ -64,6 +65,7 @@ var (
 	ErrInterrupted     = errors.New("interrupted") // by a person, at a prompt
 	ErrVersion         = errors.New("the versions do not fit")
 	ErrStopping        = errors.New("minibotd is stopping")
+	ErrBusy            = errors.New("another change is under way")
 	ErrLockedDown      = errors.New("the stack is locked down") // nothing is started until unlock
 
 	errInternal = errors.New("internal error")
@@ -87,6 +89,7 @@ var kinds = [...]kind{
 	{CodeUnreachable, ErrUnreachable, 6, http.StatusBadGateway},
 	{CodeVersion, ErrVersion, 1, http.StatusPreconditionFailed},
 	{CodeStopping, ErrStopping, 1, http.StatusServiceUnavailable},
+	{CodeBusy, ErrBusy, 1, http.StatusConflict},
 	{CodeUsage, ErrUsage, 2, http.StatusBadRequest},
 	{CodeInvalidName, secrets.ErrInvalidName, 2, http.StatusBadRequest},
 	{CodeEmptyValue, secrets.ErrEmptyValue, 2, http.StatusBadRequest},

@@ -1,6 +1,6 @@
 // Package database makes a database accept a password, and proves that it does.
 //
-// It owns the words spoken with Postgres and Redis. It guarantees that a password travels on the standard input of a
+// It owns the words spoken with Postgres, Redis, OpenClaw and, for everything else, with a command. It guarantees that a password travels on the standard input of a
 // command inside the database's own container and nowhere else: not on a command line, in an environment, in a file,
 // in the database's log or in an error. It never opens a connection itself, never touches a store and never decides
 // when a password changes: that is package rotation's.
@@ -11,6 +11,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 
 	"minibot/secrets"
 )
@@ -29,6 +30,26 @@ var (
 	ErrUnknownDriver = errors.New("unknown database driver")
 )
 
+// ErrNoEntrance: the database has no entrance of its own through which a password could be set without one.
+var ErrNoEntrance = errors.New("the database cannot be entered without its password")
+
+// Credential is what a client logs in with. User is "" where the driver has one fixed user.
+type Credential struct {
+	User     string
+	Password secrets.Value
+}
+
+// Change replaces Current by Next. A Current without a password is none: Next is the first one.
+type Change struct{ Current, Next Credential }
+
+// Switch is a change that is prepared. Exactly one of its methods is to be called; a process that ends instead aborts.
+type Switch interface {
+	// Commit puts the change into force, within milliseconds. After an error either may be in force.
+	Commit(ctx context.Context) error
+	// Abort leaves everything as it was before the preparation.
+	Abort()
+}
+
 // Transient reports whether the same call may succeed later with nothing changed.
 func Transient(err error) bool { return errors.Is(err, ErrNotReady) }
 
@@ -44,6 +65,24 @@ type Container interface {
 	// returns when it has ended. A command that ran and failed is a Result, not an error. An error says that it could
 	// not be run or seen to its end, as when the container does not run; it holds nothing of stdin.
 	Exec(ctx context.Context, service string, cmd []string, stdin []byte) (Result, error)
+}
+
+// Opener starts commands in a service's container that are fed in steps.
+type Opener interface {
+	// Open starts cmd in service's container as [Container.Exec] does, and returns while it runs. The end of ctx ends
+	// the start only. The caller must close the session; where the process ends instead, the command sees the end of its input.
+	Open(ctx context.Context, service string, cmd []string) (Session, error)
+}
+
+// Session is a command that runs. Close may be called at any time, from any goroutine and repeatedly; all else is for
+// one goroutine at a time.
+type Session interface {
+	io.Writer // to its standard input
+	io.Reader // of its standard output; io.EOF when that has ended
+	// Wait returns how it ended, once Read has returned io.EOF.
+	Wait(ctx context.Context) (Result, error)
+	// Close ends its input and lets go of it, and a blocked call returns. It does not wait for the command's end.
+	Close() error
 }
 
 // Result is how a command ended. Its output may repeat what was fed to the command: it never goes into an error or a log.
@@ -62,6 +101,10 @@ func Check(driver string, value secrets.Value) error {
 		return checkPostgres(value)
 	case DriverRedis:
 		return checkRedis(value)
+	case DriverOpenClaw:
+		return checkOpenClaw(value)
+	case DriverExec:
+		return checkExec(value)
 	}
 	return fmt.Errorf("%w %q", ErrUnknownDriver, driver)
 }
@@ -80,14 +123,23 @@ const (
 	exitRejecting   = 95
 )
 
-// run executes the command and sorts out the endings that all drivers share.
-func run(ctx context.Context, c Container, service string, cmd []string, stdin []byte) (Result, error) {
+// execute runs the command; a container that cannot run it now is not ready.
+func execute(ctx context.Context, c Container, service string, cmd []string, stdin []byte) (Result, error) {
 	res, err := c.Exec(ctx, service, cmd, stdin)
+	switch {
+	case err == nil:
+		return res, nil
+	case ctx.Err() != nil:
+		return Result{}, fmt.Errorf("service %s: %w", service, err)
+	}
+	return Result{}, fmt.Errorf("service %s: %w: %w", service, ErrNotReady, err)
+}
+
+// run executes a script of this package and sorts out the endings that all of them share.
+func run(ctx context.Context, c Container, service string, cmd []string, stdin []byte) (Result, error) {
+	res, err := execute(ctx, c, service, cmd, stdin)
 	if err != nil {
-		if ctx.Err() != nil {
-			return Result{}, fmt.Errorf("service %s: %w", service, err)
-		}
-		return Result{}, fmt.Errorf("service %s: %w: %w", service, ErrNotReady, err)
+		return Result{}, err
 	}
 	switch res.ExitCode {
 	case exitNoAddress:

@@ -27,7 +27,7 @@ func TestPostgresPasswords(t *testing.T) {
 	sql(t, p, `CREATE ROLE "we""ird' -role\=x" SUPERUSER LOGIN PASSWORD 'canary-POSTGRES-odd'; CREATE DATABASE "od""d='\b";`)
 	p.User, p.Database = `we"ird' -role\=x`, `od"d='\b`
 	other := value(t, "canary-POSTGRES-other")
-	mustBe(t, "the wrong one", p.Prove(t.Context(), other), database.ErrRefused)
+	mustBe(t, "the wrong one", p.Prove(t.Context(), as(other)), database.ErrRefused)
 
 	for name, plain := range map[string]string{
 		"spaces":             "  canary-POSTGRES with spaces  ",
@@ -49,19 +49,19 @@ func TestPostgresPasswords(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := value(t, plain)
-			if err := p.Accept(t.Context(), v); err != nil {
+			if err := p.Assert(t.Context(), as(v)); err != nil {
 				t.Fatal(err)
 			}
-			if err := p.Prove(t.Context(), v); err != nil {
+			if err := p.Prove(t.Context(), as(v)); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	// Equal after SASLprep: a door that both open.
-	if err := p.Accept(t.Context(), value(t, "é")); err != nil {
+	if err := p.Assert(t.Context(), as(value(t, "é"))); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Prove(t.Context(), value(t, "e\u0301")); err != nil {
+	if err := p.Prove(t.Context(), as(value(t, "e\u0301"))); err != nil {
 		t.Error("the decomposed form of an accepted password:", err)
 	}
 }
@@ -70,10 +70,10 @@ func TestPostgresLeavesNoTrace(t *testing.T) {
 	p := startPostgres(t, "minibot")
 	secret := "canary-POSTGRES-trace"
 	seen := watch(t, p.Service)
-	if err := p.Accept(t.Context(), value(t, secret)); err != nil {
+	if err := p.Assert(t.Context(), as(value(t, secret))); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Prove(t.Context(), value(t, secret)); err != nil {
+	if err := p.Prove(t.Context(), as(value(t, secret))); err != nil {
 		t.Fatal(err)
 	}
 	processes := seen()
@@ -92,12 +92,12 @@ func TestPostgresLeavesNoTrace(t *testing.T) {
 	ghost := p
 	sql(t, p, "CREATE ROLE plain LOGIN PASSWORD 'x';")
 	ghost.User = "plain"
-	err := ghost.Accept(t.Context(), value(t, secret))
+	err := ghost.Assert(t.Context(), as(value(t, secret)))
 	if err == nil || !strings.Contains(err.Error(), "42501") {
 		t.Errorf("a role that may not change the settings: %v", err)
 	}
 	ghost.User = "nobody"
-	if err := ghost.Accept(t.Context(), value(t, secret)); err == nil || !strings.Contains(err.Error(), "no user") {
+	if err := ghost.Assert(t.Context(), as(value(t, secret))); err == nil || !strings.Contains(err.Error(), "no user") {
 		t.Errorf("a role that is not there: %v", err)
 	}
 	absent(t, "the log", enginetest.Docker(t, "logs", p.Service), secret, "SCRAM-SHA-256$")
@@ -118,21 +118,21 @@ func TestPostgresProofIsNotFooled(t *testing.T) {
 		}
 		return err
 	})
-	mustBe(t, "wrong with loopback trusted", p.Prove(t.Context(), value(t, "canary-POSTGRES-wrong")), database.ErrRefused)
-	if err := p.Prove(t.Context(), value(t, firstPassword)); err != nil {
+	mustBe(t, "wrong with loopback trusted", p.Prove(t.Context(), as(value(t, "canary-POSTGRES-wrong"))), database.ErrRefused)
+	if err := p.Prove(t.Context(), as(value(t, firstPassword))); err != nil {
 		t.Error(err)
 	}
 	// Everything trusts: even the right one proves nothing.
 	hba(`local all all trust\nhost all all all trust\n`)
 	until(t, "all trust", func() error {
-		if err := p.Prove(t.Context(), value(t, firstPassword)); err == nil {
+		if err := p.Prove(t.Context(), as(value(t, firstPassword))); err == nil {
 			return database.ErrRefused
 		}
 		return nil
 	})
-	mustBe(t, "all trusted", p.Prove(t.Context(), value(t, firstPassword)), database.ErrOpen)
+	mustBe(t, "all trusted", p.Prove(t.Context(), as(value(t, firstPassword))), database.ErrOpen)
 
 	enginetest.Docker(t, "stop", p.Service)
-	mustBe(t, "stopped", p.Prove(t.Context(), value(t, firstPassword)), database.ErrNotReady)
-	mustBe(t, "stopped", p.Accept(t.Context(), value(t, firstPassword)), database.ErrNotReady)
+	mustBe(t, "stopped", p.Prove(t.Context(), as(value(t, firstPassword))), database.ErrNotReady)
+	mustBe(t, "stopped", p.Assert(t.Context(), as(value(t, firstPassword))), database.ErrNotReady)
 }

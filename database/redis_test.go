@@ -46,12 +46,12 @@ func TestRedisPasswords(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := startRedis(t, plain)
 			seen := watch(t, r.Service)
-			until(t, "wait for Redis", func() error { return r.Prove(t.Context(), value(t, plain)) })
+			until(t, "wait for Redis", func() error { return r.Prove(t.Context(), as(value(t, plain))) })
 			absent(t, "a process", seen(), plain)
-			mustBe(t, "the wrong one", r.Prove(t.Context(), value(t, "canary-REDIS-wrong")), database.ErrRefused)
+			mustBe(t, "the wrong one", r.Prove(t.Context(), as(value(t, "canary-REDIS-wrong"))), database.ErrRefused)
 			named := r
 			named.User = "default"
-			if err := named.Prove(t.Context(), value(t, plain)); err != nil {
+			if err := named.Prove(t.Context(), as(value(t, plain))); err != nil {
 				t.Error("by the user's name:", err)
 			}
 		})
@@ -62,18 +62,18 @@ func TestRedisPasswords(t *testing.T) {
 func TestRedisProofIsNotFooled(t *testing.T) {
 	r := startRedis(t, "")
 	until(t, "wait for Redis", func() error {
-		if err := r.Prove(t.Context(), value(t, "canary-REDIS-any")); database.Transient(err) {
+		if err := r.Prove(t.Context(), as(value(t, "canary-REDIS-any"))); database.Transient(err) {
 			return err
 		}
 		return nil
 	})
-	mustBe(t, "no password set", r.Prove(t.Context(), value(t, "canary-REDIS-any")), database.ErrOpen)
+	mustBe(t, "no password set", r.Prove(t.Context(), as(value(t, "canary-REDIS-any"))), database.ErrOpen)
 	// A user without a password lets everyone in who says hello.
 	enginetest.Docker(t, "exec", r.Service, "redis-cli", "ACL", "SETUSER", "open", "on", "nopass", "+ping")
 	enginetest.Docker(t, "exec", r.Service, "redis-cli", "CONFIG", "SET", "requirepass", "canary-REDIS-set")
 	open := r
 	open.User = "open"
-	mustBe(t, "a user without a password", open.Prove(t.Context(), value(t, "canary-REDIS-any")), database.ErrOpen)
+	mustBe(t, "a user without a password", open.Prove(t.Context(), as(value(t, "canary-REDIS-any"))), database.ErrOpen)
 	enginetest.Docker(t, "stop", "-t", "1", r.Service)
-	mustBe(t, "stopped", r.Prove(t.Context(), value(t, "canary-REDIS-any")), database.ErrNotReady)
+	mustBe(t, "stopped", r.Prove(t.Context(), as(value(t, "canary-REDIS-any"))), database.ErrNotReady)
 }

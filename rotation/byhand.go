@@ -15,7 +15,7 @@ import (
 // whole, or what was in force stays, in the store too. What was in force is in the store all the time, in Previous
 // until it is current again. A name whose current value is what find says, or is gone, is left alone.
 func (r *Rotator) ByHand(ctx context.Context, find func(context.Context) (map[secrets.Name]secrets.Value, error), report Report) error {
-	unlock, err := r.lock(ctx)
+	unlock, err := r.lock(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -24,47 +24,54 @@ func (r *Rotator) ByHand(ctx context.Context, find func(context.Context) (map[se
 	if err != nil {
 		return err
 	}
-	var todo []*change
+	if r.journal.open() != nil { // what is current is still on its way
+		return nil
+	}
+	run := r.newRun(report)
 	for _, name := range slices.Sorted(maps.Keys(was)) {
 		c, err := r.describe(ctx, name)
 		if err != nil {
 			return err
 		}
-		if c.first() || c.current.Equal(was[name]) {
+		if c.current.IsZero() || c.current.Equal(was[name]) {
 			continue
 		}
 		c.next, c.current = c.current, was[name]
-		todo = append(todo, c)
+		run.add(c)
 	}
-	if err := r.restage(ctx, todo); err != nil {
+	if len(run.changes) == 0 {
+		return nil
+	}
+	if err := run.begin(ctx, Order{Kind: KindByHand, By: "changed in the store by hand"}); err != nil {
 		return unfinished(err)
 	}
-	for _, c := range todo {
+	if err := run.restage(ctx); err != nil {
+		return unfinished(err)
+	}
+	for _, c := range run.changes {
 		if c.db == nil {
 			continue
 		}
 		if err := c.db.Check(c.next); err != nil {
-			return r.rollBack(ctx, todo, unfit(c.name, err), report)
+			return run.failed(ctx, unfit(c.Name, err))
 		}
 	}
-	if len(todo) == 0 {
-		return nil
-	}
-	return r.carryOut(ctx, todo, report)
+	return run.carryOut(ctx)
 }
 
 // restage takes values that are current already back to pending. Killed in between they are current still, and pending
 // says nothing else.
-func (r *Rotator) restage(ctx context.Context, todo []*change) error {
+func (r *run) restage(ctx context.Context) error {
 	for _, slot := range []secrets.Slot{secrets.Previous, secrets.Pending, secrets.Current} {
-		for _, c := range todo {
-			value := c.current
+		err := r.each(ctx, StepRestage, "stage", func(ctx context.Context, i *item) error {
+			value := i.current
 			if slot == secrets.Pending {
-				value = c.next
+				value = i.next
 			}
-			if err := r.store.Put(ctx, c.name, slot, value); err != nil {
-				return fmt.Errorf("stage %s: %w", c.name, err)
-			}
+			return r.store.Put(ctx, i.Name, slot, value)
+		})
+		if err != nil {
+			return fmt.Errorf("take back what was changed by hand: %w", err)
 		}
 	}
 	return nil

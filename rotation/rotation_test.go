@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,374 +15,325 @@ import (
 	"minibot/database"
 	"minibot/hint"
 	"minibot/rotation"
+	"minibot/rotation/databasetest"
 	"minibot/secrets"
 )
 
-const (
-	pg, rd, key secrets.Name = "POSTGRES_PASSWORD", "REDIS_PASSWORD", "API_KEY"
-)
-
-var errInjected = errors.New("injected")
-
-// world is a store, two databases and a stack that keep their state when the Rotator dies.
-type world struct {
-	secrets.Store
-	live, restarted secrets.Value // what Postgres and Redis let in
-	delivered       map[secrets.Name]secrets.Value
-
-	steps, at     int           // operations so far; the one that fails (0: none)
-	after, crash  bool          // fail after its effect; everything later fails too
-	held          chan struct{} // Await blocks until it is closed
-	reject, quiet bool          // Postgres refuses every proof; Postgres never gets ready
-}
-
-// step counts an operation; f is its effect.
-func (w *world) step(f func() error) error {
-	w.steps++
-	switch {
-	case w.at == 0 || w.steps < w.at || w.steps > w.at && !w.crash:
-		return f()
-	case w.steps == w.at && w.after:
-		_ = f() // the effect took place, the answer is lost
-	}
-	return fmt.Errorf("step %d: %w", w.steps, errInjected)
-}
-
-// faulty makes every store operation a step. It embeds the interface, so that promotion goes step by step.
-type faulty struct {
-	secrets.Store
-	w *world
-}
-
-func (s faulty) Get(ctx context.Context, n secrets.Name, slot secrets.Slot) (item secrets.Item, err error) {
-	err = s.w.step(func() error { item, err = s.Store.Get(ctx, n, slot); return err })
-	return item, err
-}
-
-func (s faulty) Put(ctx context.Context, n secrets.Name, slot secrets.Slot, v secrets.Value) error {
-	return s.w.step(func() error { return s.Store.Put(ctx, n, slot, v) })
-}
-
-func (s faulty) Delete(ctx context.Context, n secrets.Name, slot secrets.Slot) error {
-	return s.w.step(func() error { return s.Store.Delete(ctx, n, slot) })
-}
-
-type fakeDB struct {
-	w    *world
-	live bool
-}
-
-func (d fakeDB) Live() bool { return d.live }
-func (d fakeDB) Check(v secrets.Value) error {
-	if d.live {
-		return database.Check(database.DriverPostgres, v)
-	}
-	return database.Check(database.DriverRedis, v)
-}
-
-func (d fakeDB) Accept(_ context.Context, v secrets.Value) error {
-	return d.w.step(func() error {
-		if d.live {
-			d.w.live = v
-		}
-		return nil
-	})
-}
-
-func (d fakeDB) Prove(_ context.Context, v secrets.Value) error {
-	return d.w.step(func() error {
-		has := d.w.restarted
-		if d.live {
-			has = d.w.live
-		}
-		if !has.Equal(v) || d.live && d.w.reject {
-			return database.ErrRefused
-		}
-		return nil
-	})
-}
-
-func (w *world) Await(context.Context, string) error {
-	if w.held != nil {
-		<-w.held
-	}
-	return w.step(func() error {
-		if w.quiet {
-			return errors.New("not healthy")
-		}
-		return nil
-	})
-}
-
-func (w *world) Adopt(ctx context.Context, _ []secrets.Name, _ rotation.Report) error {
-	return w.step(func() error { return w.deliver(ctx) })
-}
-
-// deliver restarts what has a new value; Postgres takes its own only when it has none.
-func (w *world) deliver(ctx context.Context) error {
-	for _, n := range []secrets.Name{pg, rd, key} {
-		item, err := w.Get(ctx, n, secrets.Current)
-		if err != nil {
-			continue // not set: its service is held back
-		}
-		w.delivered[n] = item.Value
-		if n == rd {
-			w.restarted = item.Value
-		}
-		if n == pg && w.live.IsZero() {
-			w.live = item.Value
-		}
-	}
-	return nil
-}
-
-var requirements = []secrets.Requirement{
-	{Name: pg, Rotate: secrets.Rotation{Driver: "postgres", Service: "postgres"}},
-	{Name: rd, Rotate: secrets.Rotation{Driver: "redis", Service: "redis"}},
-	{Name: key},
-}
-
-func (w *world) rotator() *rotation.Rotator {
-	return rotation.New(faulty{w.Store, w}, func() []secrets.Requirement { return requirements },
-		func(q secrets.Requirement) rotation.Database { return fakeDB{w, q.Rotate.Driver == "postgres"} }, w, slog.New(slog.DiscardHandler))
-}
-
-func val(s string) secrets.Value {
-	v, err := secrets.NewValue([]byte("canary-" + s))
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
-
-func silent(string, string) {}
-
-func newWorld(t *testing.T, set bool) *world {
+// each runs f for every kind of database alone, and for all at once.
+func each(t *testing.T, f func(t *testing.T, kinds ...databasetest.Kind)) {
 	t.Helper()
-	w := &world{Store: secrets.NewMemory(), delivered: map[secrets.Name]secrets.Value{}}
-	if set {
-		for _, n := range []secrets.Name{pg, rd, key} {
-			if err := w.Put(t.Context(), n, secrets.Current, val("old-"+string(n))); err != nil {
-				t.Fatal(err)
-			}
-		}
+	for _, kind := range databasetest.Kinds {
+		t.Run(string(kind), func(t *testing.T) { f(t, kind) })
 	}
-	_ = w.deliver(t.Context()) // never fails
-	return w
-}
-
-func newValues() map[secrets.Name]secrets.Value {
-	return map[secrets.Name]secrets.Value{pg: val("new-" + string(pg)), rd: val("new-" + string(rd)), key: val("new-" + string(key))}
-}
-
-func (w *world) slot(n secrets.Name, s secrets.Slot) secrets.Value {
-	item, _ := w.Get(context.Background(), n, s) // zero when empty
-	return item.Value
-}
-
-// restart is a new daemon on the same world.
-func (w *world) restart(t *testing.T) {
-	t.Helper()
-	w.at, w.reject, w.quiet = 0, false, false
-	r := w.rotator()
-	if err := r.BeforeDelivery(t.Context()); err != nil {
-		t.Fatalf("before delivery: %v", err)
-	}
-	_ = w.deliver(t.Context()) // never fails
-	if err := r.AfterStart(t.Context(), silent); err != nil {
-		t.Fatalf("after start: %v", err)
-	}
-}
-
-// agree is the invariant: store, databases and services have the same, nothing waits, nothing is lost.
-func (w *world) agree(t *testing.T, hadOld bool) {
-	t.Helper()
-	for n, has := range map[secrets.Name]secrets.Value{pg: w.live, rd: w.restarted, key: w.delivered[key]} {
-		current := w.slot(n, secrets.Current)
-		if !current.Equal(has) || !current.Equal(w.delivered[n]) {
-			t.Errorf("%s: store, database and services disagree", n)
-		}
-		if !w.slot(n, secrets.Pending).IsZero() {
-			t.Errorf("%s: pending is left", n)
-		}
-		if hadOld && current.Equal(newValues()[n]) && !w.slot(n, secrets.Previous).Equal(val("old-"+string(n))) {
-			t.Errorf("%s: the old value is lost", n)
-		}
-		if hadOld && !current.Equal(newValues()[n]) && !current.Equal(val("old-"+string(n))) {
-			t.Errorf("%s: neither the old nor the new value is current", n)
-		}
-	}
+	t.Run("none", func(t *testing.T) { f(t) })
+	t.Run("all", func(t *testing.T) { f(t, databasetest.Kinds...) })
 }
 
 func TestChange(t *testing.T) {
-	w := newWorld(t, true)
-	if err := w.rotator().Change(t.Context(), newValues(), silent); err != nil {
-		t.Fatal(err)
-	}
-	w.agree(t, true)
-	if !w.live.Equal(newValues()[pg]) {
-		t.Error("the database has not taken the new password")
+	each(t, func(t *testing.T, kinds ...databasetest.Kind) {
+		w := newWorld(t, kinds...)
+		if err, _ := w.change(); err != nil {
+			t.Fatal(err)
+		}
+		w.agree()
+		if !w.isNew() {
+			t.Error("nothing changed")
+		}
+		r := w.receipt()
+		if r.Outcome != rotation.OutcomeDone || r.Kind != rotation.KindSet || r.By != "a test" || len(r.Secrets) != len(w.names()) || len(r.Steps) == 0 {
+			t.Errorf("receipt: %+v", r)
+		}
+		w.again()
+	})
+}
+
+// backwards makes a change fail late, so that its rollback is what dies.
+func backwards(w *world) {
+	for _, n := range w.names() {
+		w.sick[n] = newOf(n)
 	}
 }
 
-// Every step of a change fails, before or after its effect, alone or for good.
-func TestFailureAtEveryStep(t *testing.T) {
-	for _, set := range []bool{true, false} {
-		for _, crash := range []bool{true, false} {
-			for _, after := range []bool{false, true} {
-				total := 1
-				for at := 1; at <= total; at++ {
-					name := fmt.Sprintf("set=%v/crash=%v/after=%v/step=%d", set, crash, after, at)
-					t.Run(name, func(t *testing.T) {
-						synctest.Test(t, func(t *testing.T) {
-							w := newWorld(t, set)
-							w.at, w.after, w.crash = at, after, crash
-							err := w.rotator().Change(t.Context(), newValues(), silent)
-							if w.steps >= at { // the fault was met: there may be a next step
-								total = at + 1
-							}
-							if errors.Is(err, rotation.ErrRolledBack) && set {
-								w.agree(t, true)
-								if !w.live.Equal(val("old-" + string(pg))) {
-									t.Error("rolled back, but the database has another password")
-								}
-							}
-							w.restart(t)
-							w.agree(t, set)
-							w.restart(t)
-							w.agree(t, set)
-						})
+// scenarios are the ways by which a process comes to a crash point.
+var scenarios = []struct {
+	name  string
+	setUp func(w *world)
+	run   func(w *world) (error, bool)
+}{
+	{"forward", func(*world) {}, (*world).change},
+	{"rolling back", backwards, (*world).change},
+	{"stored without a daemon", func(w *world) {
+		for _, n := range w.names() {
+			w.put(n, secrets.Pending, newOf(n))
+		}
+	}, (*world).restart},
+	{"by hand", func(w *world) {
+		w.overwritten = true
+		for _, n := range w.names() {
+			w.put(n, secrets.Current, newOf(n))
+		}
+	}, (*world).byHand},
+	{"resumed", func(w *world) {
+		w.dieAt, w.dieOn = rotation.Point{Step: rotation.StepAdopt, Moment: rotation.BeforeEffect}, 1
+		_, _ = w.change() // dies
+		w.dieOn = 0
+		clear(w.points)
+	}, (*world).restart},
+	{"rollback resumed", func(w *world) {
+		backwards(w)
+		w.dieAt, w.dieOn = rotation.Point{Step: rotation.StepSwitchBack, Moment: rotation.BeforeEffect}, 1
+		_, _ = w.change() // dies
+		w.dieOn = 0
+		clear(w.points)
+	}, (*world).restart},
+}
+
+func (w *world) byHand() (error, bool) {
+	was := map[secrets.Name]secrets.Value{}
+	for _, n := range w.names() {
+		was[n] = oldOf(n)
+	}
+	return w.run(func(r *rotation.Rotator) error {
+		return r.ByHand(w.t.Context(), func(context.Context) (map[secrets.Name]secrets.Value, error) { return was, nil }, w.note)
+	})
+}
+
+// TestKilledAtEveryPoint dies at every crash point that a scenario passes, at each of its passages, and looks at what the
+// next process makes of it. It fails for a point that no scenario passed.
+func TestKilledAtEveryPoint(t *testing.T) {
+	passed := map[rotation.Point]bool{}
+	each(t, func(t *testing.T, kinds ...databasetest.Kind) {
+		for _, s := range scenarios {
+			clean := newWorld(t, kinds...)
+			s.setUp(clean)
+			clear(clean.points)
+			_, _ = s.run(clean)
+			for _, p := range rotation.Points() {
+				for n := 1; n <= clean.points[p]; n++ {
+					passed[p] = true
+					synctest.Test(t, func(t *testing.T) {
+						w := newWorld(t, kinds...)
+						s.setUp(w)
+						clear(w.points)
+						w.dieAt, w.dieOn = p, n
+						if err, died := s.run(w); !died {
+							t.Fatalf("%s, %v %d: did not die: %v", s.name, p, n, err)
+						}
+						w.calm()
+						w.recovers(s.name, p, n)
 					})
 				}
-				if set && total < 20 {
-					t.Errorf("only %d steps were tried", total)
-				}
 			}
+		}
+	})
+	for _, p := range rotation.Points() {
+		t.Log(p, passed[p])
+		if !passed[p] {
+			t.Errorf("%v was never exercised", p)
 		}
 	}
 }
 
-// Recovery itself is cut short at every step.
-func TestCrashInRecovery(t *testing.T) {
-	for at := 1; at < 40; at++ {
+// recovers checks what the next process makes of a crash.
+func (w *world) recovers(where ...any) {
+	w.t.Helper()
+	err, _ := w.restart()
+	if err != nil && !errors.Is(err, rotation.ErrRolledBack) {
+		w.t.Fatalf("%v: the next start: %v", where, err)
+	}
+	for n := range w.sick { // well again, whatever it has
+		delete(w.sick, n)
+	}
+	if err, _ := w.restart(); err != nil {
+		w.t.Fatalf("%v: the start after it: %v", where, err)
+	}
+	w.agree()
+	if w.t.Failed() {
+		w.t.Fatalf("after %v\n%v", where, w.notes)
+	}
+	w.again()
+}
+
+// TestFailureAtEveryStep makes every operation fail, before or after its effect, once.
+func TestFailureAtEveryStep(t *testing.T) {
+	each(t, func(t *testing.T, kinds ...databasetest.Kind) {
+		for _, after := range []bool{false, true} {
+			met := true
+			for at := 1; met; at++ {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, kinds...)
+					w.failAt, w.after = at, after
+					err, _ := w.change()
+					met = w.ops >= at
+					w.calm()
+					where := fmt.Sprintf("after=%v step=%d: %v", after, at, err)
+					switch {
+					case errors.Is(err, rotation.ErrRolledBack):
+						w.agree()
+						if w.isNew() {
+							t.Error(where, "but the new values are in force")
+						}
+					case errors.Is(err, rotation.ErrUnfinished):
+						if hint.Of(err) == "" {
+							t.Error(where, "says nothing of what to do")
+						}
+					case err == nil:
+						w.agree()
+					}
+					if strings.Contains(fmt.Sprint(err), "canary") {
+						t.Error("the error holds a value:", err)
+					}
+					w.recovers(where)
+				})
+			}
+		}
+	})
+}
+
+// TestSimulated lets random things happen, one after the other, until all is calm.
+func TestSimulated(t *testing.T) {
+	runs := 300
+	if s := os.Getenv("MINIBOT_SIMULATED_RUNS"); s != "" {
+		var err error
+		if runs, err = strconv.Atoi(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for seed := range uint64(runs) {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(t, true)
-			for n, v := range newValues() {
-				if err := w.Put(t.Context(), n, secrets.Pending, v); err != nil {
-					t.Fatal(err)
+			random := rand.New(rand.NewPCG(seed, 4))
+			var kinds []databasetest.Kind
+			for _, kind := range databasetest.Kinds {
+				if random.IntN(2) == 0 {
+					kinds = append(kinds, kind)
 				}
 			}
-			w.live = newValues()[pg] // accepted, not promoted
-			w.at, w.crash, w.after = at, true, at%2 == 0
-			r := w.rotator()
-			_ = r.BeforeDelivery(t.Context())     // cut short: fails or not
-			_ = r.AfterStart(t.Context(), silent) // likewise
-			w.restart(t)
-			w.agree(t, true)
-			if !w.live.Equal(newValues()[pg]) {
-				t.Errorf("step %d: a change that the database had accepted is gone", at)
+			w := newWorld(t, kinds...)
+			if random.IntN(4) == 0 {
+				backwards(w)
 			}
+			first := true
+			for range 1 + random.IntN(5) {
+				w.delays, w.after = random, random.IntN(2) == 0
+				points := rotation.Points()
+				w.dieAt, w.dieOn = points[random.IntN(len(points))], w.points[w.dieAt]+1+random.IntN(2)
+				w.failAt = w.ops + 1 + random.IntN(120)
+				if first {
+					first = false
+					_, _ = w.change()
+					continue
+				}
+				_, _ = w.restart()
+			}
+			w.calm()
+			w.recovers("seed", seed)
 		})
 	}
 }
 
-func TestRollBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, true)
-		w.reject = true
-		err := w.rotator().Change(t.Context(), newValues(), silent)
-		if !errors.Is(err, rotation.ErrRolledBack) {
+func TestRollsBackWhenAUserDoesNotGetWell(t *testing.T) {
+	each(t, func(t *testing.T, kinds ...databasetest.Kind) {
+		w := newWorld(t, kinds...)
+		w.sick[plain] = newOf(plain)
+		err, _ := w.change()
+		if !errors.Is(err, rotation.ErrRolledBack) || !strings.Contains(err.Error(), "does not get healthy") {
 			t.Fatal(err)
 		}
-		w.agree(t, true)
-		w.reject, w.quiet = false, true
-		if err := w.rotator().Change(t.Context(), newValues(), silent); !errors.Is(err, rotation.ErrRolledBack) {
-			t.Errorf("a database that is never ready: %v", err)
+		w.agree()
+		for _, n := range w.names() {
+			if n != plain && !w.slot(n, secrets.Previous).Equal(val("canary-older")) {
+				t.Errorf("%s: previous is not what it was", n)
+			}
 		}
-		w.agree(t, true)
-	})
-	w := newWorld(t, true)
-	bad := newValues()
-	bad[pg] = val("two\nlines")
-	if err := w.rotator().Change(t.Context(), bad, silent); !errors.Is(err, database.ErrUnfit) || hint.Of(err) == "" {
-		t.Error(err)
-	}
-	w.agree(t, true)
-}
-
-// A store that cannot be written now holds what it held: nothing is left to finish.
-func TestReadOnlyStore(t *testing.T) {
-	w := newWorld(t, true)
-	r := rotation.New(readOnly{w.Store}, func() []secrets.Requirement { return requirements },
-		func(q secrets.Requirement) rotation.Database { return fakeDB{w, q.Rotate.Driver == "postgres"} }, w, slog.New(slog.DiscardHandler))
-	if err := r.Change(t.Context(), newValues(), silent); !errors.Is(err, rotation.ErrRolledBack) {
-		t.Error(err)
-	}
-	w.agree(t, true)
-}
-
-type readOnly struct{ secrets.Store }
-
-func (readOnly) Put(context.Context, secrets.Name, secrets.Slot, secrets.Value) error {
-	return errInjected
-}
-func (readOnly) Delete(context.Context, secrets.Name, secrets.Slot) error { return errInjected }
-
-func TestOldVolume(t *testing.T) {
-	w := newWorld(t, true)
-	w.live = val("from an old volume")
-	w.restart(t)
-	w.agree(t, true)
-}
-
-func TestStage(t *testing.T) {
-	w := newWorld(t, true)
-	for i, want := range []secrets.Slot{secrets.Pending, secrets.Pending, secrets.Current} {
-		got, err := rotation.Stage(t.Context(), w.Store, requirements[i], newValues()[requirements[i].Name])
-		if err != nil || got != want {
-			t.Errorf("%s: %v %v", requirements[i].Name, got, err)
+		r := w.receipt()
+		if r.Outcome != rotation.OutcomeRolledBack || !strings.Contains(r.Reason, "does not get healthy") || w.isNew() {
+			t.Errorf("receipt: %+v", r)
 		}
-	}
-	if got, err := rotation.Stage(t.Context(), w.Store, requirements[1], val("old-"+string(rd))); err != nil || got != secrets.Current {
-		t.Error("the current value again:", got, err)
-	}
-	if !w.slot(rd, secrets.Pending).IsZero() || !w.slot(key, secrets.Previous).Equal(val("old-"+string(key))) {
-		t.Error("pending is left, or previous lost")
-	}
-	w.restart(t)
-	w.agree(t, true)
-	if !w.live.Equal(newValues()[pg]) {
-		t.Error("the staged password was not carried out")
-	}
-	empty := newWorld(t, false)
-	if got, err := rotation.Stage(t.Context(), empty.Store, requirements[0], val("first")); err != nil || got != secrets.Current {
-		t.Error("a first value:", got, err)
-	}
-}
-
-func TestSecondChangeWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, true)
-		w.held = make(chan struct{})
-		r := w.rotator()
-		done := make(chan error, 1)
-		go func() { done <- r.Change(t.Context(), newValues(), silent) }()
-		synctest.Wait()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		steps := w.steps
-		if err := r.Change(ctx, newValues(), silent); !errors.Is(err, context.DeadlineExceeded) || w.steps != steps {
-			t.Errorf("the second change: %v after %d steps", err, w.steps-steps)
-		}
-		if err := r.Alone(ctx, func() error { t.Error("called beside a change"); return nil }); !errors.Is(err, context.DeadlineExceeded) {
-			t.Error("alone beside a change:", err)
-		}
-		close(w.held)
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		if err := r.Alone(t.Context(), func() error { return errInjected }); !errors.Is(err, errInjected) {
-			t.Error("alone:", err)
+		ops := w.ops
+		if err, _ := w.restart(); err != nil || w.isNew() {
+			t.Errorf("the next start tries again: %v after %d operations", err, w.ops-ops)
 		}
 	})
+}
+
+func TestDatabaseThatIsDown(t *testing.T) {
+	for _, kind := range []databasetest.Kind{databasetest.Single, databasetest.Overlap, databasetest.Roles, databasetest.Plain} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, kind)
+			w.down = true
+			if err, _ := w.change(); !errors.Is(err, rotation.ErrRolledBack) && !errors.Is(err, rotation.ErrUnfinished) {
+				t.Errorf("%s: %v", kind, err)
+			}
+			w.calm()
+			w.recovers(kind)
+		})
+	}
+}
+
+func TestWrongStoredValue(t *testing.T) {
+	each(t, func(t *testing.T, kinds ...databasetest.Kind) {
+		for _, mend := range []func(w *world) (error, bool){(*world).change, (*world).restart} {
+			w := newWorld(t, kinds...)
+			for n, db := range w.dbs {
+				if db.Live() {
+					db.Set(database.Credential{User: w.user(n), Password: val("canary-of-an-old-volume")})
+				}
+			}
+			if err, _ := mend(w); err != nil {
+				t.Fatal(err)
+			}
+			w.agree()
+		}
+	})
+}
+
+func TestNeitherValueLogsIn(t *testing.T) {
+	each(t, func(t *testing.T, kinds ...databasetest.Kind) {
+		for _, at := range []rotation.Step{rotation.StepPromote, rotation.StepAdopt} {
+			w := newWorld(t, kinds...)
+			w.dieAt, w.dieOn = rotation.Point{Step: at, Moment: rotation.BeforeRecord}, 1
+			if _, died := w.change(); !died {
+				t.Fatal("did not die")
+			}
+			w.calm()
+			for n, db := range w.dbs {
+				if db.Live() {
+					db.Set(database.Credential{User: w.user(n), Password: val("canary-restored-data")})
+				}
+			}
+			w.recovers(at)
+			if !w.isNewOrSecond() {
+				t.Error("the change was not carried on")
+			}
+		}
+	})
+}
+
+func (w *world) isNewOrSecond() bool { return !w.slot(plain, secrets.Current).Equal(oldOf(plain)) }
+
+func TestSilentUsers(t *testing.T) {
+	for _, kind := range []databasetest.Kind{databasetest.Overlap, databasetest.Roles} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, kind)
+			w.silent = []string{"a-pool"}
+			w.dbs[nameOf(kind)].Sessions(3)
+			began := time.Now()
+			err, _ := w.change()
+			if !errors.Is(err, rotation.ErrRolledBack) || !strings.Contains(err.Error(), "a-pool") || hint.Of(err) == "" {
+				t.Errorf("%s: %v", kind, err)
+			}
+			if waited := time.Since(began); waited < time.Minute {
+				t.Errorf("%s: waited %v only", kind, waited)
+			}
+			w.agree()
+			go func() {
+				<-time.After(20 * time.Second)
+				w.dbs[nameOf(kind)].Sessions(0)
+			}()
+			if err, _ := w.change(); err != nil {
+				t.Errorf("%s: once they have ended: %v", kind, err)
+			}
+			w.agree()
+		})
+	}
 }

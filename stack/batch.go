@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"path"
+	"slices"
 	"time"
 
 	"minibot/secrets"
@@ -14,7 +15,8 @@ import (
 type batch struct {
 	archive bytes.Buffer
 	writer  *tar.Writer
-	orders  []string // pairs of paths; see package keeper
+	records []string // pairs of paths, as the following; see package keeper
+	orders  []string
 	err     error
 }
 
@@ -24,29 +26,41 @@ func newBatch() *batch {
 	return b
 }
 
-// stage adds a service's record and files. The record comes first: it is open, and so covers what follows.
+// stage adds a service's files, and their record beside the one that counts.
 func (b *batch) stage(service string, r record, files []File, values map[secrets.Name]secrets.Value) {
 	stage := path.Join(service, stageDir)
 	b.write(&tar.Header{Typeflag: tar.TypeDir, Name: stage, Mode: 0o700}, nil)
-	b.record(service, r)
+	b.marshal(path.Join(stage, nextRecordFile), r)
+	b.records = append(b.records, path.Join(keeperRoot, stage, nextRecordFile), path.Join(keeperRoot, stage, recordFile))
 	for _, f := range files {
-		value := values[f.Secret].Reveal()
-		b.write(&tar.Header{Name: path.Join(stage, f.Name), Mode: f.Mode, Uid: f.UID, Gid: f.GID}, value)
+		if err := f.check(values); b.err == nil {
+			b.err = err
+		}
+		value := f.content(values)
+		staged := path.Join(stage, stagedPrefix+f.Name)
+		b.write(&tar.Header{Name: staged, Mode: f.Mode, Uid: f.UID, Gid: f.GID}, value)
 		clear(value)
-		b.orders = append(b.orders, path.Join(keeperRoot, stage, f.Name), path.Join(keeperRoot, service, f.Name))
+		b.orders = append(b.orders, path.Join(keeperRoot, staged), path.Join(keeperRoot, service, f.Name))
 	}
 	for _, name := range r.unwanted(files) {
 		b.orders = append(b.orders, path.Join(keeperRoot, service, name), "")
 	}
 }
 
-// record adds a service's record alone.
+// arguments are the pairs in their order: all records come first, for they are open, and so cover what follows.
+func (b *batch) arguments() []string { return slices.Concat(b.records, b.orders) }
+
+// record adds a service's record alone, in the place where it counts.
 func (b *batch) record(service string, r record) {
+	b.marshal(path.Join(service, stageDir, recordFile), r)
+}
+
+func (b *batch) marshal(name string, r record) {
 	data, err := json.Marshal(r)
 	if b.err == nil {
 		b.err = err
 	}
-	b.write(&tar.Header{Name: path.Join(service, stageDir, recordFile), Mode: 0o400}, data)
+	b.write(&tar.Header{Name: name, Mode: 0o400}, data)
 }
 
 func (b *batch) write(header *tar.Header, data []byte) {

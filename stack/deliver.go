@@ -21,69 +21,27 @@ type Delivery struct {
 	Incomplete map[string][]secrets.Name // services left as they are, and the names without a value
 }
 
-// order is one service's delivery under way.
-type order struct {
-	service string
-	files   []File
-	record  record
-}
-
 // Feed makes sure that the keeper runs and that every service's files hold values. It brings what is missing or has
 // changed and takes away what a service no longer has. A service without all its values keeps what it has and is
 // listed as Incomplete. With nothing to do it asks the engine once, for the keeper. It changes no service's container;
 // see [Engine.Stale] for who has to take what. After an error nothing counts as fed until a later Feed succeeds.
 func (e *Engine) Feed(ctx context.Context, p *Project, values map[secrets.Name]secrets.Value) (Delivery, error) {
-	e.delivering.Lock()
-	defer e.delivering.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, 2*callTimeout)
-	defer cancel()
-	d, err := e.feed(ctx, p, values)
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	prepared, err := e.Prepare(ctx, p, values)
 	if err != nil {
-		delete(e.fed, p.Name)
+		e.setFed(p, Container{}, false)
 		return Delivery{}, err
 	}
-	e.fed[p.Name] = d.Keeper
-	return d, nil
+	return prepared.Commit(ctx)
 }
 
-func (e *Engine) feed(ctx context.Context, p *Project, values map[secrets.Name]secrets.Value) (Delivery, error) {
-	keeper, err := e.runKeeper(ctx, p)
-	if err != nil {
-		return Delivery{}, err
+// setFed notes whether the keeper holds what a delivery was to bring.
+func (e *Engine) setFed(p *Project, keeper Container, fed bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.fed, p.Name)
+	if fed {
+		e.fed[p.Name] = keeper.Instance
 	}
-	d := Delivery{Keeper: keeper.Instance, Incomplete: map[string][]secrets.Name{}}
-	var orders []order
-	for _, name := range slices.Sorted(maps.Keys(p.Services)) {
-		files := p.Services[name].Files
-		missing := without(p.Services[name].Secrets, values)
-		if len(missing) > 0 {
-			d.Incomplete[name] = missing
-			continue
-		}
-		d.Complete = append(d.Complete, name)
-		if len(files) == 0 {
-			continue
-		}
-		old, err := e.recordOf(ctx, p, keeper, name)
-		if err != nil {
-			return d, err
-		}
-		if old.holds(files, values) {
-			continue
-		}
-		r, err := newRecord(old, files, values)
-		if err != nil {
-			return d, err
-		}
-		orders = append(orders, order{service: name, files: files, record: r})
-		d.Changed = append(d.Changed, name)
-	}
-	if len(orders) == 0 {
-		return d, nil
-	}
-	return d, e.deliver(ctx, p, keeper, orders, values)
 }
 
 func without(names []secrets.Name, values map[secrets.Name]secrets.Value) []secrets.Name {
@@ -112,27 +70,6 @@ func (e *Engine) runKeeper(ctx context.Context, p *Project) (Container, error) {
 		err = hint.Wrap(fmt.Errorf("container %s: it ended at once, with exit code %d", c.Name, c.ExitCode), "see `docker inspect %s`", c.Name)
 	}
 	return c, err
-}
-
-// deliver brings the orders' files into place. Killed at any point, it leaves a record that says so.
-func (e *Engine) deliver(ctx context.Context, p *Project, keeper Container, orders []order, values map[secrets.Name]secrets.Value) error {
-	files := newBatch()
-	for _, o := range orders {
-		e.forgetRecord(p, o.service)
-		files.stage(o.service, o.record, o.files, values)
-	}
-	defer files.wipe()
-	if err := e.send(ctx, keeper, files); err != nil {
-		return err
-	}
-	result, err := e.Exec(ctx, keeper.ID, Exec{Cmd: append([]string{"/keeper"}, files.orders...)})
-	if err != nil {
-		return fmt.Errorf("deliver: %w", err)
-	}
-	if result.ExitCode != 0 {
-		return hint.Wrap(fmt.Errorf("deliver: the keeper's program ended with %d", result.ExitCode), "see `docker ps -a`: is container %s well?", keeper.Name)
-	}
-	return e.conclude(ctx, p, keeper, orders)
 }
 
 // conclude closes the records. Whatever instance runs now is stale: it was there before the files changed, or came
@@ -211,8 +148,10 @@ func (e *Engine) Stale(ctx context.Context, p *Project, seen map[string]Containe
 
 // MarkTaken notes that the running instance of a service has taken what was delivered, by a signal or a command.
 func (e *Engine) MarkTaken(ctx context.Context, p *Project, service string) error {
-	e.delivering.Lock()
-	defer e.delivering.Unlock()
+	if err := e.delivering.lock(ctx); err != nil {
+		return fmt.Errorf("wait for a delivery to end: %w", err)
+	}
+	defer e.delivering.unlock()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	keeper, err := e.Container(ctx, p, KeeperService)
@@ -257,8 +196,10 @@ func (e *Engine) Fed(seen map[string]Container) bool {
 // Withdraw takes the keeper and its volume away, and so every delivered file: the volumes of services vanish with
 // their last holder. A service with secrets that still runs is ErrStillRunning.
 func (e *Engine) Withdraw(ctx context.Context, p *Project) error {
-	e.delivering.Lock()
-	defer e.delivering.Unlock()
+	if err := e.delivering.lock(ctx); err != nil {
+		return fmt.Errorf("wait for a delivery to end: %w", err)
+	}
+	defer e.delivering.unlock()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	seen, err := e.Containers(ctx, p)
@@ -270,7 +211,7 @@ func (e *Engine) Withdraw(ctx context.Context, p *Project) error {
 			return hint.Wrap(fmt.Errorf("service %s: %w", name, ErrStillRunning), "stop it first")
 		}
 	}
-	e.forget(p)
+	e.forget(p.Name)
 	if keeper, there := seen[KeeperService]; there {
 		err := e.docker.ContainerRemove(ctx, keeper.ID, container.RemoveOptions{Force: true})
 		if err = wrapContainer(err, "remove container %s", keeper.Name); err != nil && !errors.Is(err, ErrNoContainer) {

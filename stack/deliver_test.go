@@ -136,23 +136,24 @@ func TestInterruptedDeliveryIsDoneAgain(t *testing.T) {
 	r.create()
 	r.feed("ONE", "1", "TWO", "2")
 	r.start("a", "b")
-	// What a daemon leaves that is killed after the copy and before the renames.
-	keeper := r.container(KeeperService)
-	old, err := r.engine.readRecord(t.Context(), keeper, "a")
+	// What a daemon leaves that is killed during the renames: the records are the open ones, the files are mixed.
+	values := r.values("ONE", "11", "TWO", "2")
+	d, err := r.engine.Prepare(t.Context(), r.project, values)
 	r.must(err)
-	files, values := r.project.Services["a"].Files, r.values("ONE", "11", "TWO", "2")
-	begun, err := newRecord(old, files, values)
-	r.must(err)
+	defer d.Abort()
 	b := newBatch()
-	b.stage("a", begun, files, values)
-	r.must(r.engine.send(t.Context(), keeper, b))
+	for _, o := range d.orders {
+		b.record(o.service, o.record)
+	}
+	r.must(r.engine.send(t.Context(), d.keeper, b))
+	r.must(d.program.Close())
 	r.equal("readers see the old file", r.sh("a", "cat /run/secrets/ONE"), "1")
 
 	next := dialReal(t)
-	r.equal("stale to the next daemon", r.stale(next), "map[a:true]")
-	d, err := next.Feed(t.Context(), r.project, values)
+	r.equal("stale to the next daemon", r.stale(next), "map[a:true b:true]")
+	again, err := next.Feed(t.Context(), r.project, values)
 	r.must(err)
-	r.equal("changed", d.Changed, "[a b]")
+	r.equal("changed", again.Changed, "[a b]")
 	r.equal("delivered", r.sh("a", "cat /run/secrets/ONE; ls -A /run/secrets/.stage"), "11record")
 	r.equal("stale", r.stale(next), "map[a:true b:true]")
 }
@@ -282,16 +283,8 @@ secrets: { ONE: { environment: ONE } }
 		result, err := r.engine.Exec(t.Context(), r.container("a").ID, Exec{Cmd: []string{"/bin/sh", "-c", script}})
 		done <- outcome{result, err}
 	}()
-	keeper := r.container(KeeperService)
-	files := r.project.Services["a"].Files
-	for i := range rounds { // what Feed does to the files, without its questions
-		values := r.values("ONE", full[i%2])
-		b := newBatch()
-		b.stage("a", record{Open: true}, files, values)
-		r.must(r.engine.send(t.Context(), keeper, b))
-		result, err := r.engine.Exec(t.Context(), keeper.ID, Exec{Cmd: append([]string{"/keeper"}, b.orders...)})
-		r.must(err)
-		r.equal("exit code", result.ExitCode, 0)
+	for i := range rounds {
+		r.feed("ONE", full[(i+1)%2])
 	}
 	r.sh("a", "touch /tmp/stop")
 	o := <-done

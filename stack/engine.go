@@ -37,7 +37,7 @@ type Engine struct {
 	compose  api.Compose
 	progress progress
 
-	delivering sync.Mutex // one delivery at a time
+	delivering gate       // one delivery at a time
 	mu         sync.Mutex // guards known and fed
 	known      map[place]record
 	fed        map[string]string // project → keeper's instance that the last complete Feed delivered to
@@ -113,7 +113,7 @@ func dialOne(ctx context.Context, c candidate) (*Engine, error) {
 		old = append(old, client.WithTLSClientConfig(ca, cert, key))
 		current = append(current, moby.WithTLSClientConfig(ca, cert, key))
 	}
-	e := &Engine{known: map[place]record{}, fed: map[string]string{}}
+	e := &Engine{delivering: newGate(), known: map[place]record{}, fed: map[string]string{}}
 	var err error
 	if e.docker, err = client.NewClientWithOpts(old...); err != nil {
 		return nil, err
@@ -158,6 +158,22 @@ func (e *Engine) openCompose(host string) error {
 	e.compose, err = compose.NewComposeService(cli, compose.WithPrompt(e.progress.answer), compose.WithEventProcessor(&e.progress))
 	return err
 }
+
+// gate is a lock whose wait ends when a context does.
+type gate chan struct{}
+
+func newGate() gate { return make(gate, 1) }
+
+func (g gate) lock(ctx context.Context) error {
+	select {
+	case g <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (g gate) unlock() { <-g }
 
 // Info says which engine answers; it makes no call.
 func (e *Engine) Info() EngineInfo { return e.info }

@@ -30,28 +30,10 @@ const maxOutput = 1 << 20
 // Exec runs a command and waits for its end; an exit code other than 0 is no error. When ctx ends it returns at
 // once, while the command may go on inside the container: the engine has no call to end it.
 func (e *Engine) Exec(ctx context.Context, id string, x Exec) (ExecResult, error) {
-	result, err := e.exec(ctx, id, x)
-	if err != nil && ctx.Err() != nil {
-		err = ctx.Err()
-	}
+	s, err := e.attach(ctx, id, container.ExecOptions{User: x.User, Cmd: x.Cmd, AttachStdin: len(x.Stdin) > 0})
 	if err != nil {
-		return ExecResult{}, e.wrapNamed(ctx, err, "run "+x.Cmd[0]+" in", id)
+		return ExecResult{}, e.runError(ctx, err, x.Cmd[0], id)
 	}
-	return result, nil
-}
-
-func (e *Engine) exec(ctx context.Context, id string, x Exec) (ExecResult, error) {
-	created, err := e.docker.ContainerExecCreate(ctx, id, container.ExecOptions{User: x.User, Cmd: x.Cmd,
-		AttachStdin: len(x.Stdin) > 0, AttachStdout: true, AttachStderr: true})
-	if err != nil {
-		return ExecResult{}, err
-	}
-	attached, err := e.docker.ContainerExecAttach(ctx, created.ID, container.ExecAttachOptions{})
-	if err != nil {
-		return ExecResult{}, err
-	}
-	defer attached.Close()
-	defer context.AfterFunc(ctx, attached.Close)()
 	sent := make(chan struct{})
 	go func() { // ends with the connection at the latest
 		defer close(sent)
@@ -59,18 +41,12 @@ func (e *Engine) exec(ctx context.Context, id string, x Exec) (ExecResult, error
 			return
 		}
 		// A command that does not read to the end breaks the pipe; its exit code tells more than that.
-		_, _ = attached.Conn.Write(x.Stdin)
-		_ = attached.CloseWrite()
+		_, _ = s.Write(x.Stdin)
+		_ = s.CloseWrite()
 	}()
-	var stdout, stderr bounded
-	_, err = stdcopy.StdCopy(&stdout, &stderr, attached.Reader)
-	attached.Close()
+	result, err := s.Wait(ctx)
 	<-sent
-	if err != nil {
-		return ExecResult{}, err
-	}
-	code, err := e.exitCode(ctx, created.ID)
-	return ExecResult{ExitCode: code, Stdout: stdout.Bytes(), Stderr: stderr.Bytes()}, err
+	return result, err
 }
 
 // exitCode asks for a command's exit code; its output may end a moment before the engine knows it.
@@ -91,15 +67,17 @@ func (e *Engine) exitCode(ctx context.Context, execID string) (int, error) {
 	}
 }
 
-// bounded keeps the first maxOutput bytes and drops the rest.
-type bounded struct{ bytes.Buffer }
+// bounded keeps the first maxOutput bytes and drops the rest. It hides the buffer's ReadFrom, which would keep all.
+type bounded struct{ kept bytes.Buffer }
 
 func (b *bounded) Write(p []byte) (int, error) {
-	if room := maxOutput - b.Len(); room > 0 {
-		b.Buffer.Write(p[:min(room, len(p))])
+	if room := maxOutput - b.kept.Len(); room > 0 {
+		b.kept.Write(p[:min(room, len(p))])
 	}
 	return len(p), nil
 }
+
+func (b *bounded) Bytes() []byte { return b.kept.Bytes() }
 
 // LogOptions says which part of a log is wanted.
 type LogOptions struct {

@@ -32,18 +32,23 @@ type secretExtension struct {
 		Length int `json:"length"`
 	} `json:"generate"`
 	Rotate *struct {
-		Driver   string `json:"driver"`
-		Service  string `json:"service"`
-		User     string `json:"user"`
-		Database string `json:"database"`
+		Driver   string   `json:"driver"`
+		Service  string   `json:"service"`
+		User     string   `json:"user"`
+		Database string   `json:"database"`
+		Roles    []string `json:"roles"`
+		Owner    string   `json:"owner"`
+		Command  []string `json:"command"`
+		Overlaps bool     `json:"overlaps"`
 	} `json:"rotate"`
-	MaxAge    string `json:"max_age"`
+	MaxAge    any    `json:"max_age"` // text, or the number 0
 	RevokeURL string `json:"revoke_url"`
 }
 
 const (
 	defaultLength = 32
 	maxLength     = 4096
+	defaultMaxAge = 90 * 24 * time.Hour
 )
 
 var signalPattern = regexp.MustCompile(`^(SIG)?[A-Z][A-Z0-9]{1,9}$`)
@@ -61,8 +66,8 @@ func readServiceExtension(at []string, extensions types.Extensions) (serviceExte
 		x.Heal = "restart"
 	}
 	switch {
-	case !slices.Contains([]string{"restart", "recreate", "signal", "exec", "none"}, x.OnChange):
-		return x, faultf(append(at, "on_change"), "%q is none of restart, recreate, signal, exec, none", x.OnChange)
+	case !slices.Contains([]string{"restart", "recreate", "signal", "exec", "openclaw", "none"}, x.OnChange):
+		return x, faultf(append(at, "on_change"), "%q is none of restart, recreate, signal, exec, openclaw, none", x.OnChange)
 	case x.Heal != "restart" && x.Heal != "none":
 		return x, faultf(append(at, "heal"), "%q is neither restart nor none", x.Heal)
 	case x.OnChange == "signal" && !signalPattern.MatchString(x.Signal):
@@ -101,6 +106,9 @@ func (p *Project) readSecrets() (map[string]secrets.Name, error) {
 		}
 		p.Requirements = append(p.Requirements, requirement)
 	}
+	if err := p.addUserNames(owner); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(p.Requirements, func(a, b secrets.Requirement) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	return names, nil
 }
@@ -122,23 +130,74 @@ func (p *Project) readRequirement(at []string, name secrets.Name, extensions typ
 		}
 		r.Generate = &secrets.Recipe{Length: g.Length}
 	}
-	if x.MaxAge != "" {
-		age, err := parseAge(x.MaxAge)
-		if err != nil {
-			return r, &fault{path: append(at, "max_age"), err: err}
-		}
-		r.MaxAge = age
+	age, err := readMaxAge(x.MaxAge)
+	if err != nil {
+		return r, &fault{path: append(at, "max_age"), err: err}
 	}
+	r.MaxAge = age
 	if o := x.Rotate; o != nil {
-		if o.Driver != "postgres" && o.Driver != "redis" {
-			return r, faultf(append(at, "rotate", "driver"), "%q is neither postgres nor redis", o.Driver)
+		if !slices.Contains([]string{"postgres", "redis", driverOpenClaw, "exec"}, o.Driver) {
+			return r, faultf(append(at, "rotate", "driver"), "%q is none of postgres, redis, openclaw, exec", o.Driver)
 		}
 		if _, there := p.rewritten.Services[o.Service]; !there {
 			return r, faultf(append(at, "rotate", "service"), "there is no service %q", o.Service)
 		}
-		r.Rotate = secrets.Rotation{Driver: o.Driver, Service: o.Service, User: o.User, Database: o.Database}
+		r.Rotate = secrets.Rotation{Driver: o.Driver, Service: o.Service, User: o.User, Database: o.Database, Command: o.Command, Overlaps: o.Overlaps}
+		if err := checkRotation(append(at, "rotate"), r.Rotate); err != nil {
+			return r, err
+		}
+		if err := readRoles(append(at, "rotate"), name, &r.Rotate, o.Roles, o.Owner); err != nil {
+			return r, err
+		}
 	}
 	return r, nil
+}
+
+// readMaxAge reads a max_age: nothing is the default, "never" and 0 are no limit.
+func readMaxAge(given any) (time.Duration, error) {
+	switch given {
+	case nil:
+		return defaultMaxAge, nil
+	case "never", "0", 0.0:
+		return 0, nil
+	}
+	text, ok := given.(string)
+	if !ok {
+		return 0, errors.New("want an age such as 90d, or never")
+	}
+	return parseAge(text)
+}
+
+// driverOpenClaw also is the on_change of a service that is reloaded with the token that this driver rotates.
+const driverOpenClaw = "openclaw"
+
+// checkRotation refuses keys that do not go with the driver.
+func checkRotation(at []string, r secrets.Rotation) error {
+	switch {
+	case r.Driver == "exec" && (len(r.Command) == 0 || r.Command[0] == ""):
+		return faultf(append(at, "command"), "driver: exec needs a command, as a list")
+	case r.Driver != "exec" && r.Command != nil:
+		return faultf(append(at, "command"), "goes with driver: exec only")
+	case r.Driver != "exec" && r.Overlaps:
+		return faultf(append(at, "overlaps"), "goes with driver: exec only")
+	case r.Driver == driverOpenClaw && r.User != "":
+		return faultf(append(at, "user"), "OpenClaw's token has no user")
+	case (r.Driver == driverOpenClaw || r.Driver == "exec") && r.Database != "":
+		return faultf(append(at, "database"), "goes with driver: postgres only")
+	}
+	return nil
+}
+
+// checkReload refuses on_change: openclaw for a service whose token is not known.
+func (p *Project) checkReload(service string, x serviceExtension) error {
+	if x.OnChange != driverOpenClaw || slices.ContainsFunc(p.Requirements, func(r secrets.Requirement) bool {
+		return r.Rotate.Driver == driverOpenClaw && r.Rotate.Service == service
+	}) {
+		return nil
+	}
+	return &fault{path: []string{"services", service, extensionKey, "on_change"},
+		err:  errors.New("on_change: openclaw needs the gateway's token, and no secret has it"),
+		hint: "give the token's secret `rotate: { driver: openclaw, service: " + service + " }`, or use on_change: restart"}
 }
 
 var agePart = regexp.MustCompile(`^(\d{1,6})([wd])`)

@@ -1,66 +1,111 @@
 package stack
 
 import (
-	"slices"
+	"context"
+	"errors"
+	"strings"
 	"testing"
+	"time"
 
-	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/filters"
-	"github.com/docker/docker/api/types/volume"
-
+	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/compose/v5/pkg/api"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/mount"
 
-	"minibot/secrets"
+	"minibot/hint"
 )
 
-const killServices = `
+// stray starts a container that no compose file has, holding a service's secrets.
+func (r *rig) stray(service string, labels map[string]string, host container.HostConfig) string {
+	r.Helper()
+	host.Mounts = []mount.Mount{{Type: mount.TypeVolume, Source: r.name + "_secrets-" + service, Target: "/run/secrets"}}
+	host.Tmpfs = map[string]string{"/data": ""}
+	created, err := r.engine.docker.ContainerCreate(r.Context(), &container.Config{Image: testImage(), Labels: labels,
+		Entrypoint: []string{"/bin/sh", "-c", "trap '' TERM; while :; do sleep 3600; done"}}, &host, nil, nil, "")
+	r.must(err)
+	r.must(r.engine.docker.ContainerStart(r.Context(), created.ID, container.StartOptions{}))
+	return created.ID
+}
+
+const manyStates = `
 services:
-  deaf: { image: IMAGE, entrypoint: [/bin/sh, -c, "trap '' TERM; while :; do sleep 3600 & wait $$!; done"], stop_grace_period: 1m, secrets: [K] }
-  paused: { image: IMAGE, entrypoint: SLEEP }
-  fresh: { image: IMAGE, entrypoint: SLEEP }
-secrets:
-  K: { environment: K }
+  a: { image: IMAGE, entrypoint: [/bin/sh, -c, "trap '' TERM; echo here; while :; do sleep 3600; done"], secrets: [ONE] }
+  paused: { image: IMAGE, entrypoint: SLEEP, secrets: [ONE] }
+  ended: { image: IMAGE, entrypoint: [/bin/sh, -c, exit 3] }
+  new: { image: IMAGE, entrypoint: SLEEP }
+secrets: { ONE: { environment: ONE } }
 `
 
 func TestKillProject(t *testing.T) {
-	r := newRig(t, killServices)
+	r := newRig(t, manyStates)
 	r.create()
-	value, err := secrets.NewValue([]byte("canary-kill"))
-	r.must(err)
-	if _, err := r.engine.Feed(t.Context(), r.project, map[secrets.Name]secrets.Value{"K": value}); err != nil {
-		t.Fatal(err)
-	}
-	r.start("deaf", "paused")
+	r.feed("ONE", canaryOne)
+	r.start("a", "paused", "ended")
 	r.must(r.engine.docker.ContainerPause(t.Context(), r.container("paused").ID))
-	names, err := r.engine.ProjectsOf(t.Context(), r.project.File)
-	if err != nil || !slices.Equal(names, []string{r.name}) {
-		t.Errorf("the projects of %s are %q, %v", r.project.File, names, err)
+	orphan := r.stray("a", map[string]string{api.ProjectLabel: r.name, api.ServiceLabel: "gone", api.OneoffLabel: "False"},
+		container.HostConfig{RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyAlways}})
+	oneOff := r.stray("paused", map[string]string{api.ProjectLabel: r.name, api.ServiceLabel: "a", api.OneoffLabel: "True"}, container.HostConfig{AutoRemove: true})
+	prepared := r.prepare(t.Context(), "ONE", canaryNew)
+
+	begin := time.Now()
+	r.must(dialReal(t).KillProject(t.Context(), r.name))
+	t.Logf("it took %v", time.Since(begin))
+	seen := r.seen()
+	for _, service := range []string{"a", "paused"} {
+		r.equal(service, []any{seen[service].Running, seen[service].ExitCode}, []any{false, 137})
 	}
-	for range 2 { // the second time there is nothing to do
-		r.must(r.engine.KillProject(t.Context(), r.name))
-		mine := filters.NewArgs(filters.Arg("label", api.ProjectLabel+"="+r.name))
-		list, err := r.engine.docker.ContainerList(t.Context(), container.ListOptions{All: true, Filters: mine})
-		r.must(err)
-		for _, c := range list {
-			if c.State == container.StateRunning || c.State == container.StatePaused || c.Labels[api.ServiceLabel] == KeeperService {
-				t.Errorf("%s is %s", plainName(c.Names), c.State)
-			}
-		}
-		if len(list) != 3 {
-			t.Errorf("%d containers are left, want the services' 3", len(list))
-		}
-		volumes, err := r.engine.docker.VolumeList(t.Context(), volume.ListOptions{Filters: mine})
-		r.must(err)
-		for _, v := range volumes.Volumes {
-			if v.Name == r.name+"_"+recordVolume {
-				t.Errorf("volume %s is left", v.Name)
-			}
-		}
+	r.equal("ended", seen["ended"].ExitCode, 3)
+	r.equal("new", seen["new"].Status, "created")
+	info, err := r.engine.docker.ContainerInspect(t.Context(), orphan)
+	r.must(err)
+	r.equal("orphan", []any{info.State.Running, info.HostConfig.RestartPolicy.IsNone()}, []any{false, true})
+	r.eventually("the engine removed the one-off run", func() bool {
+		_, err := r.engine.docker.ContainerInspect(t.Context(), oneOff)
+		return cerrdefs.IsNotFound(err)
+	})
+	if _, there := seen[KeeperService]; there {
+		t.Error("the keeper is there")
 	}
-	if seen, err := r.engine.Containers(t.Context(), r.project); err != nil || r.engine.Fed(seen) {
-		t.Errorf("it counts as fed: %v", err)
+	if _, err := r.engine.docker.VolumeInspect(t.Context(), r.name+"_secrets"); !cerrdefs.IsNotFound(err) {
+		t.Errorf("its volume is there: %v", err)
 	}
-	if err := r.engine.KillProject(t.Context(), r.name+"-none"); err != nil {
-		t.Errorf("a project that is not there: %v", err)
+	if _, err := prepared.Commit(t.Context()); err == nil {
+		t.Error("a prepared delivery was committed")
+	}
+	var log strings.Builder
+	r.must(r.engine.Logs(t.Context(), seen["a"].ID, LogOptions{}, &log))
+	r.equal("its log stays", log.String(), "here\n")
+
+	r.must(r.engine.KillProject(t.Context(), r.name))
+	r.must(r.engine.KillProject(t.Context(), r.name+"-unknown"))
+	r.equal("fed", r.engine.Fed(r.seen()), false)
+	r.start("a")
+	r.equal("what was delivered is gone", r.sh("a", "ls -A /run/secrets"), "")
+	r.must(r.engine.KillProject(t.Context(), r.name))
+	r.create()
+	r.feed("ONE", canaryOne)
+	r.start("a")
+	r.equal("it can come up again", r.sh("a", "cat /run/secrets/ONE"), canaryOne)
+}
+
+func TestKillProjectSeesWhoElseHoldsFiles(t *testing.T) {
+	r := newRig(t, manyStates)
+	r.create()
+	r.feed("ONE", canaryOne)
+	id := r.stray("a", nil, container.HostConfig{})
+	t.Cleanup(func() {
+		r.must(r.engine.docker.ContainerRemove(context.WithoutCancel(t.Context()), id, container.RemoveOptions{Force: true}))
+	})
+	err := r.engine.KillProject(t.Context(), r.name)
+	c, inspectErr := r.engine.inspect(t.Context(), id)
+	r.must(inspectErr)
+	if !errors.Is(err, ErrStillRunning) || !strings.Contains(err.Error(), c.Name) || !strings.Contains(hint.Of(err), c.Name) {
+		t.Errorf("%v, hint %q", err, hint.Of(err))
+	}
+	if _, there := r.seen()[KeeperService]; there {
+		t.Error("the keeper is there")
+	}
+	if err := r.engine.KillProject(t.Context(), ""); err == nil {
+		t.Error("killed a project without a name")
 	}
 }

@@ -102,10 +102,24 @@ func TestLoad(t *testing.T) {
 		{Name: "API_TOKEN", UsedBy: []string{"hup", "web"}, Generate: &secrets.Recipe{Length: 32}, MaxAge: (14*24 + 12) * time.Hour},
 		{Name: "DB_PASSWORD", Description: "the database", UsedBy: []string{"db", "web"}, Generate: &secrets.Recipe{Length: 24},
 			Rotate: secrets.Rotation{Driver: "postgres", Service: "db", User: "app", Database: "main"}, MaxAge: 90 * 24 * time.Hour, RevokeURL: "https://example.com/revoke"},
-		{Name: "UNUSED"},
+		{Name: "UNUSED", MaxAge: 90 * 24 * time.Hour},
 	}
 	if !reflect.DeepEqual(p.Requirements, requirements) {
 		t.Errorf("requirements:\n got %+v\nwant %+v", p.Requirements, requirements)
+	}
+}
+
+func TestMaxAge(t *testing.T) {
+	for given, want := range map[string]time.Duration{
+		"{}": defaultMaxAge, "{ max_age: }": defaultMaxAge, "{ max_age: never }": 0, "{ max_age: 0 }": 0, "{ max_age: '0' }": 0, "{ max_age: 1w }": 7 * 24 * time.Hour,
+	} {
+		p := load(t, badHead+"secrets:\n  a:\n    environment: A\n    x-minibot: "+given+"\n")
+		if got := p.Requirements[0].MaxAge; got != want {
+			t.Errorf("%s: %v, want %v", given, got, want)
+		}
+	}
+	if got := load(t, badHead+"secrets: { a: { environment: A } }\n").Requirements[0].MaxAge; got != 90*24*time.Hour {
+		t.Errorf("without x-minibot: %v", got)
 	}
 }
 
@@ -185,6 +199,8 @@ func TestHash(t *testing.T) {
 	}
 }
 
+const rolesHead = badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      rotate: { "
+
 const badHead = "name: bad\nservices:\n  web:\n    image: web:1\n"
 
 // badFiles are compose files whose fault is on the line with the comment "here".
@@ -224,8 +240,33 @@ var badFiles = map[string]struct{ text, message, hint string }{
 	"short":                {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      generate:\n        length: 15 # here\n", "not between", ""},
 	"length type":          {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      generate:\n        length: long # here\n", "generate.length", ""},
 	"max_age":              {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      max_age: soon # here\n", "not an age", ""},
+	"max_age's unit":       {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      max_age: 90 # here\n", "want an age such as 90d, or never", ""},
+	"empty max_age":        {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      max_age: '' # here\n", "not an age", ""},
 	"driver":               {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      rotate:\n        driver: oracle # here\n", "neither postgres nor redis", ""},
 	"rotate where":         {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      rotate:\n        driver: redis\n        service: cache # here\n", `no service "cache"`, ""},
+	"roles of redis":       {rolesHead + "driver: redis, service: web, roles: [a, b], owner: c } # here\n", "postgres only", ""},
+	"owner of redis":       {rolesHead + "driver: redis, service: web, owner: c } # here\n", "postgres only", ""},
+	"no owner":             {rolesHead + "driver: postgres, service: web, roles: [a, b] } # here\n", "need an owner", "owner: NAME"},
+	"owner alone":          {rolesHead + "driver: postgres, service: web, owner: c } # here\n", "exactly two", ""},
+	"one role":             {rolesHead + "driver: postgres, service: web, roles: [a], owner: c } # here\n", "exactly two", ""},
+	"no roles":             {rolesHead + "driver: postgres, service: web, roles: [], owner: c } # here\n", "exactly two", ""},
+	"three roles":          {rolesHead + "driver: postgres, service: web, roles: [a, b, d], owner: c } # here\n", "exactly two", ""},
+	"the same role":        {rolesHead + "driver: postgres, service: web, roles: [a, a], owner: c } # here\n", "exactly two", ""},
+	"empty role":           {rolesHead + "driver: postgres, service: web, roles: [a, ''], owner: c } # here\n", `"" cannot be`, ""},
+	"role with a space":    {rolesHead + "driver: postgres, service: web, roles: [a, b c], owner: c } # here\n", `"b c" cannot be`, ""},
+	"role of Postgres":     {rolesHead + "driver: postgres, service: web, roles: [a, pg_b], owner: c } # here\n", `"pg_b" cannot be`, ""},
+	"role is owner":        {rolesHead + "driver: postgres, service: web, roles: [a, c], owner: c } # here\n", `"c" is the user, the owner`, ""},
+	"role is user":         {rolesHead + "driver: postgres, service: web, user: a, roles: [a, b], owner: c } # here\n", `"a" is the user`, ""},
+	"owner is user":        {rolesHead + "driver: postgres, service: web, roles: [a, b], owner: postgres } # here\n", `"postgres" is the user`, ""},
+	"bad owner":            {rolesHead + "driver: postgres, service: web, roles: [a, b], owner: public } # here\n", `"public" cannot be`, ""},
+	"database with a line": {rolesHead + "driver: postgres, service: web, database: \"a\\nb\", roles: [a, b], owner: c } # here\n", "connection service file", ""},
+	"unknown role key":     {rolesHead + "driver: postgres, service: web, role: [a, b] } # here\n", "unknown key", ""},
+	"too long for a user": {strings.ReplaceAll(rolesHead, "environment: A", "environment: "+strings.Repeat("A", 60)) +
+		"driver: postgres, service: web, roles: [a, b], owner: c } # here\n", "invalid secret name", "shorter"},
+	"user's name twice": {badHead + "secrets:\n  b:\n    environment: A_USER # here\n  a:\n    environment: A\n    x-minibot: { rotate: { driver: postgres, service: web, roles: [a, b], owner: c } }\n",
+		"the role that logs in with A", ""},
+	"user's file twice": {badHead + "    secrets:\n      - a\n      - source: b # here\n        target: a.pgservice\nsecrets: { b: { environment: B }, a: { environment: A, x-minibot: { rotate: { driver: postgres, service: web, roles: [a, b], owner: c } } } }\n",
+		"two secrets", ""},
 	"target elsewhere":     {badHead + "    secrets:\n      - source: a # here\n        target: /etc/a\nsecrets: { a: { environment: A } }\n", "not a plain file name", ""},
 	"target below":         {badHead + "    secrets:\n      - source: a # here\n        target: x/a\nsecrets: { a: { environment: A } }\n", "not a plain file name", ""},
 	"hidden target":        {badHead + "    secrets:\n      - source: a # here\n        target: .stage\nsecrets: { a: { environment: A } }\n", "not a plain file name", ""},

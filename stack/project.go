@@ -59,7 +59,7 @@ type Service struct {
 	DependsOn   []Dependency   // ordered by service
 	Files       []File         // ordered by name
 	Secrets     []secrets.Name // sorted, each once
-	OnChange    string         // how a new secret is taken: "restart", "recreate", "signal", "exec" or "none"
+	OnChange    string         // how a new secret is taken: "restart", "recreate", "signal", "exec", "openclaw" or "none"
 	Signal      string         // with OnChange "signal"
 	Exec        []string       // with OnChange "exec"
 	Heal        string         // "restart" or "none"
@@ -81,6 +81,8 @@ type File struct {
 	Name     string
 	UID, GID int
 	Mode     int64 // permission bits
+	// Connection is nil for a file that holds Secret's value and nothing else.
+	Connection *Connection
 }
 
 const defaultStopGrace = 10 * time.Second

@@ -20,10 +20,14 @@ import (
 	"minibot/secrets"
 )
 
+// Names in the stage of each volume.
 const (
-	recordFile    = "record" // in the stage of each volume
-	maxRecordSize = 1 << 20
+	recordFile     = "record"
+	nextRecordFile = "record.next" // the open record of a prepared delivery; it becomes the record with the first renames
+	stagedPrefix   = "new."        // of files on their way: one may be called record
 )
+
+const maxRecordSize = 1 << 20
 
 // place is one service's volume.
 type place struct{ project, service string }
@@ -88,7 +92,7 @@ func (r record) closed(files []File, stale string) record {
 func fingerprint(salt []byte, files []File, values map[secrets.Name]secrets.Value) string {
 	mac := hmac.New(sha256.New, salt)
 	for _, f := range files {
-		value := values[f.Secret].Reveal()
+		value := f.content(values)
 		_, _ = fmt.Fprintf(mac, "%q %d %d %o %d\n", f.Name, f.UID, f.GID, f.Mode, len(value)) // a hash never fails
 		_, _ = mac.Write(value)
 		clear(value)
@@ -155,11 +159,11 @@ func (e *Engine) learn(at place, r record) {
 }
 
 // forget drops what is known of the project: a call to the engine changes it.
-func (e *Engine) forget(p *Project) {
+func (e *Engine) forget(project string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.fed, p.Name)
-	maps.DeleteFunc(e.known, func(at place, _ record) bool { return at.project == p.Name })
+	delete(e.fed, project)
+	maps.DeleteFunc(e.known, func(at place, _ record) bool { return at.project == project })
 }
 
 // forgetRecord drops what is known of one service's volume.

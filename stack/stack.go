@@ -1,17 +1,20 @@
 // Package stack is the compose project and the engine that runs it. It loads a compose file and rewrites it so that
 // no secret passes through Compose ([Load]), creates containers ([Engine.Create]), delivers secrets into memory-backed
-// volumes ([Engine.Feed]), and starts, restarts, watches and asks containers one by one.
+// volumes ([Engine.Feed], or in two steps [Engine.Prepare]), and starts, restarts, watches and asks containers one by
+// one; [Engine.KillProject] ends all of them at once.
 //
 // It is the only importer of Docker packages. It guarantees that a secret's value leaves [Engine.Feed] only as the
-// tar stream to the engine and [Engine.Exec] only on the command's stdin: never in an argument, a label, an
-// environment, a container's layer, an error or a log. It never decides what to start or when, never builds or pulls
+// tar stream to the engine, [Engine.Exec] and [Engine.Stream] only on the command's stdin: never in an argument, a
+// label, an environment, a container's layer, an error or a log. It never decides what to start or when, never builds or pulls
 // an image, never prompts and never prints.
 //
 // How delivery works: every service with secrets has a volume of type tmpfs, mounted read-only at /run/secrets. One
 // small container, the keeper, holds all of them. A file is copied through the keeper into a staging folder of the
-// volume and then renamed by the keeper's program, so that a reader sees the old file or the new one. In each volume
-// lies the record of what was delivered and which run of the container has not taken it yet; it lives exactly as
-// long as the files do.
+// volume and then renamed by the keeper's program, so that a reader sees the old file or the new one. The program is
+// started first and waits for one byte; when that does not come, it takes the staged files away. In each volume lies
+// the record of what was delivered and which run of the container has not taken it yet; it lives exactly as long as
+// the files do. With the first renames it becomes an open one, and is closed after the last: killed before them,
+// nothing was ever different; killed after them, the next delivery begins anew and whatever runs is stale.
 package stack
 
 // KeeperService is the name of the service that holds the memory-backed volumes. A compose file may not use it.

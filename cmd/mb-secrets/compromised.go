@@ -31,31 +31,9 @@ func compromisedFlags(cmd *cobra.Command, c *compromise) {
 	cmd.Flags().BoolVar(&c.skipAll, "skip-all", false, "with --compromised: replace only what can be generated")
 }
 
-const compromisedHelp = `rotate --compromised is for secrets that somebody else may know. It locks the stack down (see minibotd lockdown), replaces every
+const compromisedHelp = `--compromised is for secrets that somebody else may know. It locks the stack down (see minibotd lockdown), replaces every
 secret, or those named, that can be generated, and asks for new values of the others. The former values are erased, and never
 come back. Nothing starts before all are replaced or skipped and you run minibotd unlock. It can be interrupted and repeated.`
-
-func (a *app) rotateCommand() *cobra.Command {
-	var c compromise
-	var yes bool
-	cmd := &cobra.Command{
-		Use:               "rotate --compromised [NAME...]",
-		Short:             "Replace secrets after a compromise",
-		Long:              compromisedHelp,
-		Example:           "  mb-secrets rotate --compromised\n  mb-secrets rotate --compromised ANTHROPIC_API_KEY",
-		Annotations:       commandline.TakesValue,
-		ValidArgsFunction: a.completeNames,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if !c.on {
-				return hint.Wrap(commandline.Usage("rotate wants --compromised"), "mb-secrets rotate --help")
-			}
-			return a.compromised(cmd.Context(), args, c, yes)
-		},
-	}
-	compromisedFlags(cmd, &c)
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask before it begins")
-	return cmd
-}
 
 // compromised locks down, replaces what can be generated, and walks through the rest. What is done stays done.
 func (a *app) compromised(ctx context.Context, args []string, c compromise, yes bool) error {
@@ -63,10 +41,11 @@ func (a *app) compromised(ctx context.Context, args []string, c compromise, yes 
 	if err != nil {
 		return err
 	}
-	required, err := a.requirements(ctx)
+	project, err := a.load(ctx)
 	if err != nil {
 		return err
 	}
+	required := project.Requirements
 	names, err := declared(required, args)
 	if err != nil {
 		return err
@@ -84,7 +63,7 @@ func (a *app) compromised(ctx context.Context, args []string, c compromise, yes 
 	if len(names) == 0 {
 		return commandline.Usage("nothing is left to replace")
 	}
-	a.io.Say("Replaces %s for good: former values are erased, and nothing runs until `minibotd unlock`.", list(names))
+	a.io.Say("Replaces %s for good: former values are erased, and nothing runs until `minibotd unlock`.", joined(names))
 	if err := interrupted(a.sure(ctx, yes, "Kill every container now and replace them?"), "nothing changed"); err != nil {
 		return err
 	}
@@ -145,14 +124,6 @@ func requirement(required []secrets.Requirement, name secrets.Name) *secrets.Req
 		return nil
 	}
 	return &required[i]
-}
-
-func list(names []secrets.Name) string {
-	var texts []string
-	for _, name := range names {
-		texts = append(texts, string(name))
-	}
-	return strings.Join(texts, ", ")
 }
 
 // replaceGenerated puts the names on the list, and replaces those that have a recipe: through the daemon, or without one.

@@ -80,7 +80,7 @@ func (d *daemon) watchStore(ctx context.Context) {
 
 // takeByHand finds what was changed by hand since values were last read, and brings it into force as a change like any
 // other. Only what has another date is read. It reports whether services may have something to take still.
-func (d *daemon) takeByHand(ctx context.Context, say rotation.Report) (changed bool, err error) {
+func (d *daemon) takeByHand(ctx context.Context, say saying) (changed bool, err error) {
 	if d.lockedDown() != nil { // nothing runs that could take it; unlock reads the store anew
 		return false, nil
 	}
@@ -104,7 +104,7 @@ func (d *daemon) takeByHand(ctx context.Context, say rotation.Report) (changed b
 			d.changing(1)
 		}
 		return was, nil
-	}, say)
+	}, say.noting)
 	if changing {
 		d.changing(-1)
 	}

@@ -9,11 +9,10 @@ import (
 	"time"
 
 	"minibot/control"
-	"minibot/database"
 	"minibot/hint"
+	"minibot/plan"
 	"minibot/rotation"
 	"minibot/secrets"
-	"minibot/stack"
 	"minibot/supervisor"
 )
 
@@ -32,7 +31,7 @@ func (d *daemon) rows(ctx context.Context) ([]control.Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	return control.SecretRows(d.requirements(), entries), nil
+	return control.SecretRows(d.requirements(), entries, plan.Receipts(d.rotator.Receipts()), time.Now()), nil
 }
 
 // Reveal returns a secret's current value.
@@ -63,26 +62,40 @@ func (d *daemon) Delete(ctx context.Context, name secrets.Name) error {
 }
 
 // Change stores secrets and brings them into force.
-func (d *daemon) Change(ctx context.Context, changes []control.Change, report func(control.Progress)) error {
+func (d *daemon) Change(ctx context.Context, order control.ChangeOrder, report func(control.Progress)) error {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	if err := d.ready(ctx); err != nil { // what is not known to live in a database would be overwritten
 		return d.outcome(err)
 	}
-	values, err := d.valuesOf(changes)
+	values, err := d.valuesOf(order.Changes)
 	if err != nil {
 		return err
 	}
-	d.changing(1)
+	kind := rotation.KindRotate
+	if slices.ContainsFunc(order.Changes, func(c control.Change) bool { return !c.Generate }) {
+		kind = rotation.KindSet
+	}
+	return d.carryOut(ctx, kind, order.Order, values, report)
+}
+
+// carryOut brings new values into force, for Change and Rotate alike. kind is one of package rotation.
+func (d *daemon) carryOut(ctx context.Context, kind string, order control.Order, values map[secrets.Name]secrets.Value, report func(control.Progress)) error {
+	if err := d.begin(order); err != nil {
+		return err
+	}
 	defer d.changing(-1)
 	for name := range values {
-		d.record(control.Event{Kind: "secret", Secret: string(name), Message: "change begins"})
+		d.record(control.Event{Kind: "secret", Secret: string(name), Message: "change begins: " + kind})
 	}
 	d.redact.learn(slices.Collect(maps.Values(values)))
+	var err error
 	if d.lockedDown() != nil {
 		err = d.storeWhileLocked(ctx, values, d.say(report))
 	} else {
-		err = d.unlessLockedDown(ctx, func(ctx context.Context) error { return d.rotator.Change(ctx, values, d.say(report)) })
+		err = d.unlessLockedDown(ctx, func(ctx context.Context) error {
+			return d.rotator.Change(ctx, rotation.Order{Kind: kind, By: order.By, Values: values, NoWait: order.NoWait}, d.notes(report))
+		})
 	}
 	if err == nil {
 		err = d.lock.file.Changed(ctx, d.store, slices.Collect(maps.Keys(values)))
@@ -137,6 +150,8 @@ func ending(err error) error {
 		return ended{err, control.ErrRolledBack}
 	case errors.Is(err, rotation.ErrUnfinished):
 		return ended{err, control.ErrRecoveryPending}
+	case errors.Is(err, rotation.ErrBusy):
+		return ended{err, control.ErrBusy}
 	case errors.Is(err, supervisor.ErrEnded):
 		return ended{err, control.ErrStopping}
 	}
@@ -164,9 +179,16 @@ func (r reworded) Error() string { return r.text }
 func (r reworded) Unwrap() error { return r.error }
 
 // say passes what happens to services on to who waits for an operation, redacted.
-func (d *daemon) say(report func(control.Progress)) rotation.Report {
+func (d *daemon) say(report func(control.Progress)) saying {
 	return func(service, message string) {
 		report(control.Progress{Service: service, Message: d.redact.text(message)})
+	}
+}
+
+// notes passes what happens in a rotation on to who waits for it, redacted.
+func (d *daemon) notes(report func(control.Progress)) rotation.Report {
+	return func(n rotation.Note) {
+		report(control.Progress{Step: string(n.Step), Secret: string(n.Secret), Service: n.Service, Message: d.redact.text(n.Message)})
 	}
 }
 
@@ -211,75 +233,4 @@ func (d *daemon) valuesOf(changes []control.Change) (map[secrets.Name]secrets.Va
 		values[change.Name] = value
 	}
 	return values, errors.Join(faults...)
-}
-
-// database is the driver for a secret that lives in one.
-func (d *daemon) database(r secrets.Requirement) rotation.Database {
-	switch r.Rotate.Driver {
-	case database.DriverPostgres:
-		return &database.Postgres{Container: d, Service: r.Rotate.Service, User: r.Rotate.User, Database: r.Rotate.Database}
-	case database.DriverRedis:
-		return &database.Redis{Container: d, Service: r.Rotate.Service, User: r.Rotate.User}
-	}
-	return nil
-}
-
-// Exec runs a command in a service's container; values travel on stdin only.
-func (d *daemon) Exec(ctx context.Context, service string, cmd []string, stdin []byte) (database.Result, error) {
-	engine, project, err := d.world.connect(ctx)
-	if err != nil {
-		return database.Result{}, err
-	}
-	c, err := engine.Container(ctx, project, service)
-	if err != nil {
-		return database.Result{}, d.world.lost(engine, err)
-	}
-	result, err := engine.Exec(ctx, c.ID, stack.Exec{Cmd: cmd, Stdin: stdin})
-	return database.Result{ExitCode: result.ExitCode, Stdout: result.Stdout, Stderr: result.Stderr}, d.world.lost(engine, err)
-}
-
-// awaitTimeout bounds how long a change waits for its database to be up before it is rolled back.
-const awaitTimeout = 2 * time.Minute
-
-// Await returns once a service is up.
-func (d *daemon) Await(ctx context.Context, service string) error {
-	ctx, cancel := context.WithTimeout(ctx, awaitTimeout)
-	defer cancel()
-	status, err := d.supervisor.Wait(ctx, func(s supervisor.Status) bool { return well(s, service) })
-	if err != nil {
-		return hint.Wrap(fmt.Errorf("service %s did not get healthy: %s: %w", service, serviceReason(status, service), err),
-			"run `minibotd status` and `minibotd logs %s`", service)
-	}
-	return nil
-}
-
-// Adopt delivers what the store holds and returns when the users of the named secrets have taken it and are up.
-func (d *daemon) Adopt(ctx context.Context, names []secrets.Name, report rotation.Report) error {
-	ticket, err := d.update(ctx)
-	if err != nil {
-		return err
-	}
-	return d.settle(ctx, ticket, d.usersOf(names), report)
-}
-
-func (d *daemon) usersOf(names []secrets.Name) map[string]bool {
-	users := map[string]bool{}
-	for _, r := range d.requirements() {
-		for _, name := range names {
-			if r.Name == name {
-				for _, service := range r.UsedBy {
-					users[service] = true
-				}
-			}
-		}
-	}
-	return users
-}
-
-func serviceReason(status supervisor.Status, service string) string {
-	s, ok := status.Service(service)
-	if !ok {
-		return "unknown service"
-	}
-	return describe(s)
 }

@@ -81,7 +81,7 @@ type daemon struct {
 }
 
 func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *control.EventLog, redact *redaction,
-	open opener,
+	open opener, journal *rotation.Journal,
 ) (*daemon, error) {
 	stopped, err := readIntent(paths.Intent)
 	if err != nil {
@@ -95,11 +95,13 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 	}
 	d.lock.file, d.lock.nudge = lockdown.In(paths), make(chan struct{}, 1)
 	d.lock.record = d.lock.file.Read()
-	d.world = &world{host: cfg.DockerHost, log: log, refuse: d.forbidden, onChange: func(service, message string) {
+	d.world = &world{host: cfg.DockerHost, log: log, refuse: d.forbidden, feeding: make(chan struct{}, 1), onChange: func(service, message string) {
 		d.record(control.Event{Kind: "progress", Service: service, Message: message})
 	}}
+	d.world.reload = d.reloadGateway
 	d.supervisor = supervisor.New(d.world, supervisor.Options{Logger: log, OnEvent: d.onSupervisorEvent})
-	d.rotator = rotation.New(d.store, d.requirements, d.database, d, log)
+	d.rotator = rotation.New(d.store, journal, d.requirements, d.database, d, log)
+	d.rotator.At = crashPoint()
 	d.setPhase(control.PhaseWaitingForStore, nil)
 	return d, nil
 }
@@ -127,6 +129,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan struct{}) error {
 	group.Go(func() error { d.excerpts(ctx); return nil })
 	group.Go(func() error { d.onHangup(ctx, hangup); return nil })
 	group.Go(func() error { d.watchStore(ctx); return nil })
+	group.Go(func() error { newAges(d).serve(ctx); return nil })
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -257,6 +260,12 @@ func (d *daemon) apply(ctx context.Context) (changed bool, ticket uint64, err er
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	changed, ticket = d.want(values)
+	return changed, ticket, nil
+}
+
+// want hands what is wanted to the supervisor. The caller holds mu.
+func (d *daemon) want(values map[secrets.Name]secrets.Value) (changed bool, ticket uint64) {
 	for name, service := range d.project.Services {
 		if slices.ContainsFunc(service.Secrets, func(s secrets.Name) bool { return !values[s].Equal(d.values[s]) }) {
 			d.revisions[name]++
@@ -264,7 +273,7 @@ func (d *daemon) apply(ctx context.Context) (changed bool, ticket uint64, err er
 	}
 	d.values = values
 	changed = d.world.set(d.project, values)
-	return changed, d.supervisor.Apply(d.wanted()), nil
+	return changed, d.supervisor.Apply(d.wanted())
 }
 
 func (d *daemon) requirements() []secrets.Requirement {
@@ -328,7 +337,7 @@ func (d *daemon) finishChanges(ctx context.Context) {
 }
 
 // finish brings into force what waits in pending, and makes sure of the databases.
-func (d *daemon) finish(ctx context.Context, report rotation.Report) error {
+func (d *daemon) finish(ctx context.Context, say saying) error {
 	d.promoting.Lock()
 	err := d.rotator.BeforeDelivery(ctx)
 	if err == nil {
@@ -338,7 +347,13 @@ func (d *daemon) finish(ctx context.Context, report rotation.Report) error {
 	if err != nil {
 		return err
 	}
-	return d.rotator.AfterStart(ctx, report)
+	err = d.rotator.AfterStart(ctx, say.noting)
+	if errors.Is(err, rotation.ErrRolledBack) && !errors.Is(err, rotation.ErrUnfinished) { // it is over: to try again is for a person
+		d.log.Error("a waiting change was rolled back", keyError, err)
+		d.record(control.Event{Kind: "error", Message: err.Error()})
+		return nil
+	}
+	return err
 }
 
 // waiting says whether a value waits in pending.

@@ -13,7 +13,6 @@ import (
 	"minibot/control"
 	"minibot/hint"
 	"minibot/lockdown"
-	"minibot/rotation"
 	"minibot/secrets"
 )
 
@@ -21,7 +20,7 @@ const (
 	enforceInterval = time.Second            // between two looks for what runs although it must not
 	noticeInterval  = 5 * time.Second        // between two looks for a record that nobody told of
 	settleInterval  = 100 * time.Millisecond // between two kills while actions end that began before
-	settleMost      = 2 * time.Second        // how long these may take; enforce finds what comes of them later
+	settleMost      = 10 * time.Second       // how long these may take; enforce finds what comes of them later
 )
 
 // lock is what the daemon knows of a lockdown.
@@ -170,7 +169,7 @@ func (d *daemon) kill(ctx context.Context) error {
 }
 
 // lockDown is the order of a person: everything is down when it returns without an error.
-func (d *daemon) lockDown(ctx context.Context, reason string, say rotation.Report) error {
+func (d *daemon) lockDown(ctx context.Context, reason string, say saying) error {
 	r, recorded := d.lock.file.Begin(ctx, reason)
 	if recorded != nil && r != nil {
 		d.mu.Lock()
@@ -197,7 +196,7 @@ func (d *daemon) lockDown(ctx context.Context, reason string, say rotation.Repor
 }
 
 // unlock lets the databases up, makes sure that each has the password that is stored, and then lets up the others.
-func (d *daemon) unlock(ctx context.Context, op control.Operation, say rotation.Report) error {
+func (d *daemon) unlock(ctx context.Context, op control.Operation, say saying) error {
 	d.mu.Lock()
 	unstored := d.lock.unstored != nil
 	d.lock.unstored = nil
@@ -254,7 +253,7 @@ func (d *daemon) parts() (all, databases map[string]bool, stopped string) {
 }
 
 // finishAndRelease is finish, after which nothing is held back any more.
-func (d *daemon) finishAndRelease(ctx context.Context, say rotation.Report) error {
+func (d *daemon) finishAndRelease(ctx context.Context, say saying) error {
 	err := d.unlessLockedDown(ctx, func(ctx context.Context) error { return d.finish(ctx, say) })
 	if err != nil || d.lock.file.Read() == nil {
 		return err
@@ -273,7 +272,7 @@ func (d *daemon) finishAndRelease(ctx context.Context, say rotation.Report) erro
 }
 
 // compromise puts names on the list of a lockdown, and replaces those that can be generated.
-func (d *daemon) compromise(ctx context.Context, op control.Operation, say rotation.Report) error {
+func (d *daemon) compromise(ctx context.Context, op control.Operation, say saying) error {
 	if d.lockedDown() == nil {
 		return hint.Wrap(fmt.Errorf("%w: secrets are replaced while nothing runs", control.ErrUsage), "minibotd lockdown")
 	}
@@ -295,7 +294,7 @@ func (d *daemon) compromise(ctx context.Context, op control.Operation, say rotat
 }
 
 // storeWhileLocked stores values without bringing them into force anywhere.
-func (d *daemon) storeWhileLocked(ctx context.Context, values map[secrets.Name]secrets.Value, say rotation.Report) error {
+func (d *daemon) storeWhileLocked(ctx context.Context, values map[secrets.Name]secrets.Value, say saying) error {
 	required := map[secrets.Name]secrets.Requirement{}
 	for _, r := range d.requirements() {
 		required[r.Name] = r

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
 	"minibot/control"
 	"minibot/hint"
-	"minibot/rotation"
 	"minibot/secrets"
 	"minibot/supervisor"
 )
@@ -34,7 +34,7 @@ func (d *daemon) Operate(ctx context.Context, op control.Operation, report func(
 	return d.outcome(d.unlessLockedDown(ctx, func(ctx context.Context) error { return d.operate(ctx, op, say) }))
 }
 
-func (d *daemon) operate(ctx context.Context, op control.Operation, say rotation.Report) error {
+func (d *daemon) operate(ctx context.Context, op control.Operation, say saying) error {
 	services, err := d.concerned(ctx, op.Service)
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func (d *daemon) operate(ctx context.Context, op control.Operation, say rotation
 }
 
 // reload reads the compose file and the store again.
-func (d *daemon) reload(ctx context.Context, services map[string]bool, say rotation.Report) error {
+func (d *daemon) reload(ctx context.Context, services map[string]bool, say saying) error {
 	d.mu.Lock()
 	clear(d.refused) // somebody is here to answer a dialog
 	d.mu.Unlock()
@@ -87,7 +87,7 @@ func (d *daemon) reload(ctx context.Context, services map[string]bool, say rotat
 	if err := d.settle(ctx, ticket, services, say); err != nil || !waiting {
 		return err
 	}
-	err = d.rotator.AfterStart(ctx, say)
+	err = d.rotator.AfterStart(ctx, say.noting)
 	d.doubts(ctx, err)
 	return err
 }
@@ -149,7 +149,12 @@ func (d *daemon) intend(op control.Operation) (ticket uint64, err error) {
 // settle follows the named services until each is up, down on purpose, or held back, and reports what happens to
 // them. ticket is what the supervisor must have taken in. It fails when a service, or what concerns the whole project, is
 // degraded.
-func (d *daemon) settle(ctx context.Context, ticket uint64, services map[string]bool, say rotation.Report) error {
+func (d *daemon) settle(ctx context.Context, ticket uint64, services map[string]bool, say saying) error {
+	return d.settleWithin(ctx, ticket, services, say, math.MaxInt)
+}
+
+// settleWithin is settle that gives a service up, and fails, after so many failed attempts in a row.
+func (d *daemon) settleWithin(ctx context.Context, ticket uint64, services map[string]bool, say saying, attempts int) error {
 	told := map[string]string{}
 	tell := func(service, line string) {
 		if line != told[service] {
@@ -167,12 +172,16 @@ func (d *daemon) settle(ctx context.Context, ticket uint64, services map[string]
 		if status.Ticket < ticket || status.Phase == supervisor.Unreachable {
 			return false
 		}
-		rest := true
+		rest, lost := true, false
 		for _, s := range status.Services {
 			if services[s.Name] {
 				tell(s.Name, describe(s))
-				rest = rest && resting(s)
+				rest = rest && (resting(s) || s.Attempt >= attempts)
+				lost = lost || s.Attempt >= attempts
 			}
+		}
+		if lost {
+			return true
 		}
 		whole := len(services) == len(status.Services)
 		switch status.Phase {
@@ -188,8 +197,8 @@ func (d *daemon) settle(ctx context.Context, ticket uint64, services map[string]
 	}
 	var faults []error
 	for _, s := range last.Services {
-		if services[s.Name] && s.State == stateDegraded {
-			faults = append(faults, hint.Wrap(fmt.Errorf("service %s is degraded: %s", s.Name, s.Reason), "run `minibotd logs %s`", s.Name))
+		if services[s.Name] && (s.State == stateDegraded || s.Attempt >= attempts) {
+			faults = append(faults, hint.Wrap(fmt.Errorf("service %s is %s: %s", s.Name, s.State, s.Reason), "run `minibotd logs %s`", s.Name))
 		}
 	}
 	if last.Phase == supervisor.Degraded && (last.Failed || !last.Delivered) {

@@ -69,11 +69,16 @@ func runDaemon(ctx context.Context, paths config.Paths, io *console.IO) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, events.Close()) }()
+	journal, err := openJournal(paths.Rotation, events)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, journal.Close()) }()
 	redact := &redaction{}
 	log := slog.New(slog.NewTextHandler(redact.writer(io.Err), &slog.HandlerOptions{Level: cfg.Level()}))
 	d, err := newDaemon(cfg, paths, log, events, redact, func(ctx context.Context, kind string) (secrets.Store, error) {
 		return stores.Open(ctx, stores.Options{Kind: kind, Home: paths.Home, Passphrase: credential})
-	})
+	}, journal)
 	if err != nil {
 		return err
 	}

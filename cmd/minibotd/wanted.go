@@ -51,5 +51,6 @@ var adoptions = map[string]supervisor.Adoption{
 	"recreate": supervisor.AdoptByRecreate,
 	"signal":   supervisor.AdoptBySignal,
 	"exec":     supervisor.AdoptByExec,
+	"openclaw": supervisor.AdoptByExec,
 	"none":     supervisor.AdoptNothing,
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"minibot/database"
 	"minibot/secrets"
 	"minibot/stack"
 	"minibot/supervisor"
@@ -16,7 +17,7 @@ import (
 
 const (
 	observeTimeout = 30 * time.Second // one look at the engine; a healthy one answers in milliseconds
-	adoptTimeout   = time.Minute      // a service's own on_change command
+	adoptTimeout   = time.Minute      // a service's own on_change command, or reload
 )
 
 // world is the engine and the project as the supervisor sees them: its Runtime. It resolves the engine's socket anew
@@ -25,7 +26,11 @@ type world struct {
 	host     string // "" resolves
 	log      *slog.Logger
 	onChange func(service, message string) // progress of a create or a delivery
-	refuse   func() error                  // why nothing may be started, or nil; nil allows all
+	// reload has a service with on_change: openclaw read its secrets again; it wraps database.ErrRefused where only a
+	// restart can do that.
+	reload  func(ctx context.Context, service string) error
+	feeding chan struct{} // holds a token while a delivery is under way or prepared
+	refuse  func() error  // why nothing may be started, or nil; nil allows all
 
 	actions inFlight
 
@@ -191,6 +196,10 @@ func (w *world) Do(ctx context.Context, action supervisor.Action) error {
 
 // feed delivers what is wanted now; a change that comes meanwhile has a higher generation and is fed after it.
 func (w *world) feed(ctx context.Context, engine *stack.Engine) error {
+	if err := w.lockFeeding(ctx); err != nil {
+		return err
+	}
+	defer func() { <-w.feeding }()
 	w.mu.Lock()
 	project, values, generation := w.project, w.values, w.generation
 	w.mu.Unlock()
@@ -234,7 +243,7 @@ func (w *world) service(ctx context.Context, engine *stack.Engine, project *stac
 	case supervisor.ActionKill:
 		return engine.Signal(ctx, c.ID, "SIGKILL")
 	case supervisor.ActionAdopt:
-		return adopt(ctx, engine, project, project.Services[action.Service], c.ID)
+		return w.adopt(ctx, engine, project, project.Services[action.Service], c.ID)
 	}
 	return fmt.Errorf("service %s: unknown action %d", action.Service, action.Kind)
 }
@@ -269,15 +278,26 @@ func (w *world) anew(ctx context.Context, engine *stack.Engine, project *stack.P
 	return err
 }
 
-// adopt lets a running service take its new files by the signal or the command that its x-minibot names.
-func adopt(ctx context.Context, engine *stack.Engine, project *stack.Project, service stack.Service, id string) error {
-	if service.OnChange == "signal" {
+// adopt lets a running service take its new files in the way that its x-minibot names.
+func (w *world) adopt(ctx context.Context, engine *stack.Engine, project *stack.Project, service stack.Service, id string) error {
+	limited, cancel := context.WithTimeout(ctx, adoptTimeout)
+	defer cancel()
+	switch service.OnChange {
+	case "signal":
 		if err := engine.Signal(ctx, id, service.Signal); err != nil {
 			return err
 		}
-	} else {
-		limited, cancel := context.WithTimeout(ctx, adoptTimeout)
-		defer cancel()
+	case "openclaw":
+		err := w.reload(limited, service.Name)
+		if errors.Is(err, database.ErrRefused) { // as when the token in force was erased: no reload will ever be let in
+			w.log.Warn("no known token opens the gateway; it is restarted instead", keyService, service.Name)
+			w.onChange(service.Name, "no known token opens the gateway; it is restarted instead")
+			return engine.Restart(ctx, id)
+		}
+		if err != nil {
+			return err
+		}
+	default:
 		result, err := engine.Exec(limited, id, stack.Exec{Cmd: service.Exec})
 		if err != nil {
 			return err

@@ -1,10 +1,13 @@
 // Package keeper owns the program of the container that holds the secrets' volumes: a static executable of under 300
 // bytes for linux/amd64 and linux/arm64, assembled from asm/ and embedded here.
 //
-// Without arguments it sleeps for ever: the container's first process. Arguments are pairs of paths; it renames each
-// first to each second, and removes the first where the second is empty (one that is gone already is no failure). It
-// stops at the first failure and exits with its errno. It has no runtime, no libc and no signal handlers, so that its
-// container's stop signal is SIGKILL. It reads no file: values never pass through it.
+// Without arguments it sleeps for ever: the container's first process. Arguments are pairs of paths. With them it
+// writes one byte to its standard output, so that one knows that it is up, and waits for one on its standard input.
+// Given it, it renames each first to each second, and removes the first where the second is empty (one that is gone
+// already is no failure); it stops at the first failure and exits with its errno. When the input ends instead, because
+// whoever fed it gave up or was killed, it renames nothing, removes the firsts that were to be renamed, and exits
+// with 1. It has no runtime, no libc and no signal handlers, so that its container's stop signal is SIGKILL. It reads
+// no file: values never pass through it.
 package keeper
 
 import (
@@ -22,19 +25,25 @@ type build struct {
 
 var builds = map[string]build{
 	"amd64": {elf.EM_X86_64, "" +
-		"5b58ffcb7432" + // argc, argv[0]; none left: idle
-		"5f5e803e007409" + // a pair; is the second empty?
-		"b8520000000f05eb0c" + // rename
+		"5b5effcb744f" + // argc, argv[0]; none left: idle
+		"ba0100000089d789d00f05" + // write one byte
+		"31ff31c00f05ffc889c5" + // read one: go, or give up
+		"5f5e803e00740d" + // a pair; is the second empty?
+		"85ed750db8520000000f05eb10" + // given up: unlink; else rename
+		"85ed7510" + // given up: it stays
 		"b8570000000f0583f8fe7404" + // unlink; ENOENT is fine
-		"85c0750783eb0277db31c0" + // failed: done; next pair
+		"85c0750783eb0277d389e8" + // failed: done; next pair
 		"f7d889c7b83c0000000f05" + // done: exit(errno)
 		"b8220000000f05ebf7"}, // idle: pause
 	"arm64": {elf.EM_AARCH64, "" +
-		"f30340f9f4430091730600f1a0020054" + // argc, &argv[1]; none: idle
-		"810ec1a8600c809264004039a40000b4" + // a pair; is the second empty?
-		"e20300aac80480d2010000d406000014" + // renameat
+		"f30340f9e10740f9f4430091730600f1e0030054" + // argc, argv[0], &argv[1]; none: idle
+		"e20340b2e00302aae8037ab2010000d4" + // write one byte
+		"e0031faae81740b2010000d4150400d1" + // read one: go, or give up
+		"810ec1a8600c809264004039c40000b4" + // a pair; is the second empty?
+		"d50000b5e20300aac80480d2010000d407000014" + // given up: unlinkat; else renameat
+		"f50000b5" + // given up: it stays
 		"e2031faa680480d2010000d41f0800b140000054" + // unlinkat; ENOENT is fine
-		"800000b5730a00f128feff54e0031faa" + // failed: done; next pair
+		"800000b5730a00f1e8fdff54e00315aa" + // failed: done; next pair
 		"e00300cba80b80d2010000d4" + // done: exit(errno)
 		"e0031faae1031faae2031faae3031faa280980d2010000d4faffff17"}, // idle: ppoll
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,59 +57,148 @@ func TestUnknownArchitecture(t *testing.T) {
 	}
 }
 
-func TestProgram(t *testing.T) {
+// runner is the program for this machine, in a folder of its own; ok is false where it cannot run.
+func runner(t *testing.T) (dir, file string, ok bool) {
+	t.Helper()
 	if runtime.GOOS != "linux" {
 		t.Log("the program is for Linux; it runs in the engine's tests")
-		return
+		return "", "", false
 	}
 	program, err := Program(runtime.GOARCH)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(program) > 300 {
-		t.Errorf("%d bytes", len(program))
-	}
-	dir := t.TempDir()
-	file := filepath.Join(dir, "keeper")
+	dir = t.TempDir()
+	file = filepath.Join(t.TempDir(), "keeper")
 	if err := os.WriteFile(file, program, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	put := func(name, text string) string {
-		name = filepath.Join(dir, name)
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+	return dir, file, true
+}
+
+// run gives the program its input and returns what it printed and how it exited.
+func run(t *testing.T, input, file string, args ...string) (string, int) {
+	t.Helper()
+	cmd := exec.Command(file, args...)
+	cmd.Stdin = strings.NewReader(input)
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return string(out), exit.ExitCode()
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return string(out), 0
+}
+
+func put(t *testing.T, dir, name string) string {
+	t.Helper()
+	file := filepath.Join(dir, name)
+	if err := os.WriteFile(file, []byte(name), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// content lists the files of a folder, each with what is in it.
+func content(t *testing.T, dir string) string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
 			t.Fatal(err)
 		}
-		return name
+		all = append(all, filepath.Base(name)+"="+string(text))
 	}
-	a, b, c := put("a", "1"), put("b", "2"), put("c", "3")
-	gone := filepath.Join(dir, "gone")
+	return strings.Join(all, " ")
+}
+
+func TestSize(t *testing.T) {
+	for arch := range builds {
+		if program, err := Program(arch); err != nil || len(program) >= 300 {
+			t.Errorf("%s: %d bytes, %v", arch, len(program), err)
+		}
+	}
+}
+
+func TestProgramRenamesAndRemoves(t *testing.T) {
+	dir, file, ok := runner(t)
+	if !ok {
+		return
+	}
+	a, b, c := put(t, dir, "a"), put(t, dir, "b"), put(t, dir, "c")
+	d, e, gone := filepath.Join(dir, "d"), filepath.Join(dir, "e"), filepath.Join(dir, "gone")
 	for _, test := range []struct {
 		name string
 		args []string
 		exit syscall.Errno
+		left string
 	}{
-		{"rename two and remove", []string{a, b, c, "", b, filepath.Join(dir, "d")}, 0},
-		{"remove what is gone", []string{gone, "", filepath.Join(dir, "d"), filepath.Join(dir, "e")}, 0},
-		{"rename what is gone, and stop there", []string{gone, a, filepath.Join(dir, "e"), ""}, syscall.ENOENT},
-		{"remove a directory", []string{dir, ""}, syscall.EISDIR},
+		{"rename two and remove", []string{a, b, c, "", b, d}, 0, "d=a"},
+		{"remove what is gone", []string{gone, "", d, e}, 0, "e=a"},
+		{"rename what is gone, and stop there", []string{gone, a, e, ""}, syscall.ENOENT, "e=a"},
+		{"remove a directory", []string{dir, ""}, syscall.EISDIR, "e=a"},
 	} {
-		err := exec.Command(file, test.args...).Run()
-		var exit *exec.ExitError
-		code := 0
-		if errors.As(err, &exit) {
-			code = exit.ExitCode()
-		} else if err != nil {
-			t.Fatal(err)
+		out, code := run(t, "g", file, test.args...)
+		if code != int(test.exit) || len(out) != 1 {
+			t.Errorf("%s: exit %d, want %d; printed %q", test.name, code, test.exit, out)
 		}
-		if code != int(test.exit) {
-			t.Errorf("%s: exit %d, want %d", test.name, code, test.exit)
+		if left := content(t, dir); left != test.left {
+			t.Errorf("%s: left %s", test.name, left)
 		}
 	}
-	left, err := filepath.Glob(filepath.Join(dir, "?"))
-	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "e" {
-		t.Errorf("left: %v, %v", left, err)
+}
+
+func TestProgramGivesUpWhenItsInputEnds(t *testing.T) {
+	dir, file, ok := runner(t)
+	if !ok {
+		return
 	}
-	if text, err := os.ReadFile(filepath.Join(dir, "e")); err != nil || string(text) != "1" {
-		t.Errorf("e holds %q, %v", text, err)
+	a, b, c, gone := put(t, dir, "a"), put(t, dir, "b"), put(t, dir, "c"), filepath.Join(dir, "gone")
+	out, code := run(t, "", file, gone, c, a, b, c, "", gone, b)
+	if code != 1 || len(out) != 1 {
+		t.Errorf("exit %d, printed %q", code, out)
+	}
+	if left := content(t, dir); left != "b=b c=c" {
+		t.Errorf("left %s", left)
+	}
+}
+
+func TestProgramWaits(t *testing.T) {
+	dir, file, ok := runner(t)
+	if !ok {
+		return
+	}
+	cmd := exec.Command(file, put(t, dir, "a"), filepath.Join(dir, "b"))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, 1)); err != nil {
+		t.Errorf("it is not up: %v", err)
+	}
+	if left := content(t, dir); left != "a=a" {
+		t.Errorf("before the go: %s", left)
+	}
+	if _, err := in.Write([]byte("g")); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if left := content(t, dir); left != "b=a" {
+		t.Errorf("after it: %s", left)
 	}
 }

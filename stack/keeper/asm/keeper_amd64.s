@@ -3,17 +3,31 @@
 // The keeper program for linux/amd64. See ../keeper.go for what it does.
 TEXT ·keeper(SB),NOSPLIT|NOFRAME,$0
 	POPQ BX          // argc
-	POPQ AX          // argv[0]
+	POPQ SI          // argv[0]: one byte of it goes out, and one that comes in is put there
 	DECL BX
 	JEQ idle
+	MOVL $1, DX
+	MOVL DX, DI
+	MOVL DX, AX      // write(1, SI, 1)
+	SYSCALL
+	XORL DI, DI
+	XORL AX, AX      // read(0, SI, 1)
+	SYSCALL
+	DECL AX
+	MOVL AX, BP      // 0: go; else: give up
 next:
 	POPQ DI
 	POPQ SI
 	CMPB (SI), $0
-	JEQ remove
+	JEQ unwanted
+	TESTL BP, BP
+	JNE remove
 	MOVL $82, AX     // rename(DI, SI)
 	SYSCALL
 	JMP check
+unwanted:
+	TESTL BP, BP
+	JNE more
 remove:
 	MOVL $87, AX     // unlink(DI)
 	SYSCALL
@@ -25,7 +39,7 @@ check:
 more:
 	SUBL $2, BX
 	JHI next
-	XORL AX, AX
+	MOVL BP, AX
 done:
 	NEGL AX
 	MOVL AX, DI

@@ -3,18 +3,30 @@
 // The keeper program for linux/arm64. See ../keeper.go for what it does.
 TEXT ·keeper(SB),NOSPLIT|NOFRAME,$0
 	MOVD (RSP), R19        // argc
+	MOVD 8(RSP), R1        // argv[0]: one byte of it goes out, and one that comes in is put there
 	ADD $16, RSP, R20      // &argv[1]
 	SUBS $1, R19, R19
 	BEQ idle
+	MOVD $1, R2
+	MOVD R2, R0
+	MOVD $64, R8           // write(1, R1, 1)
+	SVC
+	MOVD ZR, R0
+	MOVD $63, R8           // read(0, R1, 1)
+	SVC
+	SUB $1, R0, R21        // 0: go; else: give up
 next:
 	LDP.P 16(R20), (R1, R3)
 	MOVD $-100, R0         // AT_FDCWD
 	MOVBU (R3), R4
-	CBZ R4, remove
+	CBZ R4, unwanted
+	CBNZ R21, remove
 	MOVD R0, R2
 	MOVD $38, R8           // renameat(AT_FDCWD, R1, AT_FDCWD, R3)
 	SVC
 	B check
+unwanted:
+	CBNZ R21, more
 remove:
 	MOVD ZR, R2
 	MOVD $35, R8           // unlinkat(AT_FDCWD, R1, 0)
@@ -26,7 +38,7 @@ check:
 more:
 	SUBS $2, R19, R19
 	BHI next
-	MOVD ZR, R0
+	MOVD R21, R0
 done:
 	NEG R0, R0
 	MOVD $93, R8           // exit(errno)

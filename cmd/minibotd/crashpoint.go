@@ -1,0 +1,31 @@
+//go:build crashpoints
+
+package main
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"minibot/rotation"
+)
+
+// crashPoint returns what kills this process at a crash point of a rotation: MINIBOT_DIE_AT names it, as in
+// "switch/before-effect", and after a colon which of its passages. Tests alone are built with it.
+func crashPoint() func(rotation.Point) {
+	at, passage, counted := strings.Cut(os.Getenv("MINIBOT_DIE_AT"), ":")
+	left := 1
+	if counted {
+		left, _ = strconv.Atoi(passage) // a test's own; 0 never dies
+	}
+	return func(p rotation.Point) {
+		if p.String() != at {
+			return
+		}
+		if left--; left == 0 {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // nobody is left to hear of a failure
+			select {}
+		}
+	}
+}

@@ -1,0 +1,8 @@
+//go:build !crashpoints
+
+package main
+
+import "minibot/rotation"
+
+// crashPoint returns nothing to do: only tests are built with crash points.
+func crashPoint() func(rotation.Point) { return func(rotation.Point) {} }
