@@ -20,7 +20,7 @@ const (
 	enforceInterval = time.Second            // between two looks for what runs although it must not
 	noticeInterval  = 5 * time.Second        // between two looks for a record that nobody told of
 	settleInterval  = 100 * time.Millisecond // between two kills while actions end that began before
-	settleMost      = 2 * time.Second        // how long these may take; enforce finds what comes of them later
+	settleMost      = 10 * time.Second       // how long these may take; enforce finds what comes of them later
 )
 
 // lock is what the daemon knows of a lockdown.

@@ -245,8 +245,8 @@ func TestTwoLockdownsAtOnceWhileTheStackStarts(t *testing.T) {
 			t.Errorf("exit %d: %s%s", r.code, r.stdout, r.stderr)
 		}
 	}
-	in.dead(3 * time.Second)
-	in.staysDead(3 * time.Second)
+	in.dead(30 * time.Second) // what was about to start ends a moment later
+	in.staysDead(2 * time.Second)
 	in.must("", "minibotd", "unlock")
 	in.healthy(60 * time.Second)
 }
