@@ -38,6 +38,13 @@ require("node:http").createServer((q, r) => {
   r.writeHead(401, { "content-type": "application/json" }).end('{"type":"error","error":{"type":"authentication_error","message":"no"}}');
 }).listen(9999, "127.0.0.1");`
 
+// entry starts the gateway once /tmp/start is written to, and again when it ends: on a machine that is too busy it gives up
+// within its start.
+const entry = `mkfifo /tmp/start; read -r go </tmp/start; trap 'kill $p; wait $p; exit 0' TERM
+while :; do echo "` + startMark + `"; node openclaw.mjs gateway --verbose & p=$!; wait $p; done`
+
+const startMark = "the gateway is started"
+
 // gateway is a real OpenClaw.
 type gateway struct {
 	database.OpenClaw
@@ -49,14 +56,14 @@ func startOpenClaw(t *testing.T) gateway {
 	name := enginetest.Start(t, "--init", "--hostname", "openclaw", "--memory", "2g", "--tmpfs", "/run/secrets:mode=0755",
 		"-e", "OPENCLAW_CONFIG_PATH=/home/node/openclaw.json", "-e", "OPENCLAW_NO_AUTO_UPDATE=1", "-e", "OPENCLAW_DISABLE_BONJOUR=1",
 		"--entrypoint", "sh", enginetest.Image("MINIBOT_OPENCLAW_IMAGE", "minibot/openclaw:local"),
-		"-c", "mkfifo /tmp/start; read -r go </tmp/start; exec node openclaw.mjs gateway --verbose")
+		"-c", entry)
 	g := gateway{database.OpenClaw{Container: enginetest.Engine{}, Service: name}}
 	g.sh(t, "", openClawConfig, "cat >/home/node/openclaw.json")
 	enginetest.Docker(t, "exec", "-d", name, "node", "-e", outside)
 	return g
 }
 
-// start lets it start, and waits until it lets the token in. With two busy cores that takes up to a minute.
+// start lets it start, and waits until it lets the token in. On a busy machine that takes minutes.
 func (g gateway) start(t *testing.T, token string) {
 	t.Helper()
 	g.sh(t, "", "", "echo go >/tmp/start")
@@ -67,7 +74,7 @@ func (g gateway) start(t *testing.T, token string) {
 		switch {
 		case err == nil:
 			return
-		case !database.Transient(err) || time.Since(begun) > 3*time.Minute:
+		case !database.Transient(err) || time.Since(begun) > 4*time.Minute:
 			t.Fatalf("wait for OpenClaw: %v\n%s", err, enginetest.Docker(t, "logs", "--tail", "20", g.Service))
 		}
 	}
@@ -158,20 +165,20 @@ func TestOpenClaw(t *testing.T) {
 	mustBe(t, "assert", g.Assert(t.Context(), as(value(t, "canary-GATEWAY-1"))), database.ErrNoEntrance)
 	g.asked(t, "canary-TELEGRAM-1/getUpdates")
 
-	started := enginetest.Docker(t, "inspect", "-f", "{{.State.StartedAt}} {{.State.Pid}}", g.Service)
+	started := strings.Count(enginetest.Docker(t, "logs", g.Service), startMark)
 	seen := watch(t, g.Service)
 	t.Run("reload", g.testReload)
 	t.Run("a file that cannot be read", g.testBadFile)
 	t.Run("tokens", g.testTokens)
 	processes := seen()
-	if now := enginetest.Docker(t, "inspect", "-f", "{{.State.StartedAt}} {{.State.Pid}}", g.Service); now != started {
-		t.Errorf("it was restarted: %s, now %s", started, now)
-	}
 	if !strings.Contains(processes, "secrets.reload") || !strings.Contains(processes, "/tools/invoke") {
 		t.Error("the watch saw no reload and no probe, so it proves nothing")
 	}
 	absent(t, "a process", processes, "canary-GATEWAY", "canary-ANTHROPIC", "canary-TELEGRAM")
 	log := enginetest.Docker(t, "logs", g.Service)
+	if now := strings.Count(log, startMark); now != started {
+		t.Errorf("it was started %d times, and %d times before", now, started)
+	}
 	if !strings.Contains(log, "res ✓ secrets.reload") || !strings.Contains(log, "token_mismatch") {
 		t.Error("the gateway does not log its requests, so its log proves nothing")
 	}

@@ -50,14 +50,14 @@ func TestRedisChange(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				if got := valid(t, r, named); got != before {
+				if got := validIn(t, r, named); got != before {
 					t.Fatalf("before: %q is valid, want %q", got, before)
 				}
 				for range 2 {
 					if err := call.call(); err != nil {
 						t.Fatal(err)
 					}
-					if got := valid(t, r, named); got != call.want[before] {
+					if got := validIn(t, r, named); got != call.want[before] {
 						t.Errorf("%q is valid, want %q", got, call.want[before])
 					}
 				}
@@ -79,7 +79,7 @@ func TestRedisWrongCurrent(t *testing.T) {
 	_, _, _, err = r.Rehearsal(ctx, c.Current)
 	mustBe(t, "rehearsal", err, database.ErrRefused)
 	mustBe(t, "assert", r.Assert(ctx, c.Current), database.ErrNoEntrance)
-	if got := valid(t, r, named); got != "first" {
+	if got := validIn(t, r, named); got != "first" {
 		t.Errorf("%q is valid after refusals", got)
 	}
 	// A third password ends when one is asserted that logs in.
@@ -87,7 +87,7 @@ func TestRedisWrongCurrent(t *testing.T) {
 	if err := r.Assert(ctx, as(value(t, redisFirst))); err != nil {
 		t.Error("assert what logs in:", err)
 	}
-	if got := valid(t, r, named); got != "first" {
+	if got := validIn(t, r, named); got != "first" {
 		t.Errorf("%q is valid after assert", got)
 	}
 	// A first password is the one that it was started with.
@@ -98,7 +98,7 @@ func TestRedisWrongCurrent(t *testing.T) {
 	if err := r.Revert(ctx, first); err != nil {
 		t.Error("revert a first one:", err)
 	}
-	if got := valid(t, r, named); got != "first" {
+	if got := validIn(t, r, named); got != "first" {
 		t.Errorf("%q is valid after a first one", got)
 	}
 }
@@ -114,7 +114,7 @@ func TestRedisCrash(t *testing.T) {
 			t.Fatal(what, err)
 		}
 		crash(t, r, delivered)
-		if got := valid(t, r, named); got != want {
+		if got := validIn(t, r, named); got != want {
 			t.Errorf("killed after %s, %s delivered: %q is valid, want %q", what, strings.TrimPrefix(delivered, "canary-REDIS-"), got, want)
 		}
 	}
@@ -124,7 +124,7 @@ func TestRedisCrash(t *testing.T) {
 	step("retire", "next", r.Retire, redisNext)
 	shell(t, r, "cat >users.acl", backup)
 	crash(t, r, redisNext)
-	if got := valid(t, r, named); got != "next" {
+	if got := validIn(t, r, named); got != "next" {
 		t.Errorf("with an older ACL file %q is valid", got)
 	}
 	c = change(t, redisNext, redisFirst)
@@ -142,7 +142,7 @@ func TestRedisWithoutACLFile(t *testing.T) {
 		if err := f(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := valid(t, r, named), []string{"first next", "first", "first next", "next"}[i]; got != want {
+		if got, want := validIn(t, r, named), []string{"first next", "first", "first next", "next"}[i]; got != want {
 			t.Errorf("step %d: %q is valid, want %q", i, got, want)
 		}
 	}
@@ -171,10 +171,10 @@ func TestRedisNamedUser(t *testing.T) {
 			t.Errorf("rules:\n%s\nwant:\n%s", got, before)
 		}
 	}
-	if got := valid(t, app, map[string]string{"first": redisFirst, "next": redisNext}); got != "next" {
+	if got := validIn(t, app, map[string]string{"first": redisFirst, "next": redisNext}); got != "next" {
 		t.Errorf("%q is valid", got)
 	}
-	if got := valid(t, r, map[string]string{"first": redisFirst, "next": redisNext}); got != "first" {
+	if got := validIn(t, r, map[string]string{"first": redisFirst, "next": redisNext}); got != "first" {
 		t.Errorf("for the default user %q is valid", got)
 	}
 	redisCLI(t, r, admin, "ACL SETUSER app -acl")
@@ -195,7 +195,7 @@ func TestRedisFullDisk(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "cannot write its ACL file") {
 		t.Errorf("accept: %v", err)
 	}
-	if got := valid(t, r, named); got != "first" {
+	if got := validIn(t, r, named); got != "first" {
 		t.Errorf("%q is valid after a failed accept", got)
 	}
 	if err := r.Revert(t.Context(), c); err != nil {

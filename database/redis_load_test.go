@@ -140,7 +140,7 @@ func TestRedisNoFailedRequest(t *testing.T) {
 	if n != 0 {
 		t.Errorf("%d of %d requests failed, as: %v", n, c.requests()+n, failures)
 	}
-	if got := valid(t, r, map[string]string{"first": redisFirst, "next": redisNext}); got != "next" {
+	if got := validIn(t, r, map[string]string{"first": redisFirst, "next": redisNext}); got != "next" {
 		t.Errorf("%q is valid afterwards", got)
 	}
 	t.Logf("0 of %d requests failed in %v", c.requests(), time.Since(begun).Round(time.Millisecond))

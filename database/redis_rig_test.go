@@ -73,7 +73,7 @@ func crash(t testing.TB, r database.Redis, delivered string) {
 }
 
 // valid tells which of the passwords log in, as "first next", by asking the server itself.
-func valid(t testing.TB, r database.Redis, named map[string]string) string {
+func validIn(t testing.TB, r database.Redis, named map[string]string) string {
 	t.Helper()
 	user := r.User
 	if user == "" {
