@@ -52,6 +52,7 @@ const (
 	CodeVersion     = "version"
 	CodeBusy        = "busy"
 	CodeStopping    = "stopping"
+	CodeLockedDown  = "locked-down"
 	CodeInternal    = "internal"
 )
 
@@ -65,6 +66,7 @@ var (
 	ErrVersion         = errors.New("the versions do not fit")
 	ErrStopping        = errors.New("minibotd is stopping")
 	ErrBusy            = errors.New("another change is under way")
+	ErrLockedDown      = errors.New("the stack is locked down") // nothing is started until unlock
 
 	errInternal = errors.New("internal error")
 	errFailed   = errors.New("failed")
@@ -80,6 +82,7 @@ type kind struct {
 
 // kinds is searched in order, so what says most about the state of the system stands first. The last row is the rest.
 var kinds = [...]kind{
+	{CodeLockedDown, ErrLockedDown, 1, http.StatusConflict},
 	{CodeRecovery, ErrRecoveryPending, 5, http.StatusConflict},
 	{CodeRolledBack, ErrRolledBack, 4, http.StatusConflict},
 	{CodeInterrupted, ErrInterrupted, 130, http.StatusInternalServerError},

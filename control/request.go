@@ -60,8 +60,13 @@ func (op Operation) check() error {
 			return fmt.Errorf("%w: restart wants a service", ErrUsage)
 		}
 	case VerbStart, VerbStop:
+	case VerbLockdown, VerbUnlock, VerbCompromise:
+		return op.checkLockdown()
 	default:
 		return fmt.Errorf("%w: unknown operation", ErrUsage)
+	}
+	if op.Reason != "" || len(op.Names) > 0 || op.All {
+		return fmt.Errorf("%w: %s takes neither a reason nor names", ErrUsage, op.Verb)
 	}
 	return checkService(op.Service)
 }

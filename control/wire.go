@@ -25,6 +25,7 @@ const (
 	PhaseDegraded         Phase = "degraded"
 	PhaseRotating         Phase = "rotating"
 	PhaseStopped          Phase = "stopped"
+	PhaseLockedDown       Phase = "locked-down"
 )
 
 // Status is the answer of GET /v1/status.
@@ -111,18 +112,24 @@ type Progress struct {
 // Verb is an operation on the stack.
 type Verb string
 
-// The verbs. Reload takes no service, restart wants one; for start and stop, none means all.
+// The verbs. Reload takes no service, restart wants one; for start and stop, none means all. Those about a lockdown take none.
 const (
-	VerbReload  Verb = "reload"
-	VerbRestart Verb = "restart"
-	VerbStart   Verb = "start"
-	VerbStop    Verb = "stop"
+	VerbReload     Verb = "reload"
+	VerbRestart    Verb = "restart"
+	VerbStart      Verb = "start"
+	VerbStop       Verb = "stop"
+	VerbLockdown   Verb = "lockdown"   // Reason
+	VerbUnlock     Verb = "unlock"     // Names are skipped, or All
+	VerbCompromise Verb = "compromise" // during a lockdown: Names are compromised, or All that are declared; what can be generated is replaced
 )
 
 // Operation is the body of POST /v1/operations.
 type Operation struct {
-	Verb    Verb   `json:"verb"`
-	Service string `json:"service,omitempty"`
+	Verb    Verb           `json:"verb"`
+	Service string         `json:"service,omitempty"`
+	Reason  string         `json:"reason,omitempty"` // one line of a person's; with lockdown
+	Names   []secrets.Name `json:"names,omitempty"`  // with unlock and compromise
+	All     bool           `json:"all,omitempty"`    // likewise
 }
 
 // Migration is the body of POST /v1/migrations: a move of all secrets to another kind of store.

@@ -9,12 +9,10 @@ import (
 	"time"
 
 	"minibot/control"
-	"minibot/database"
 	"minibot/hint"
 	"minibot/plan"
 	"minibot/rotation"
 	"minibot/secrets"
-	"minibot/stack"
 	"minibot/supervisor"
 )
 
@@ -91,7 +89,17 @@ func (d *daemon) carryOut(ctx context.Context, kind string, order control.Order,
 		d.record(control.Event{Kind: "secret", Secret: string(name), Message: "change begins: " + kind})
 	}
 	d.redact.learn(slices.Collect(maps.Values(values)))
-	err := d.rotator.Change(ctx, rotation.Order{Kind: kind, By: order.By, Values: values, NoWait: order.NoWait}, d.notes(report))
+	var err error
+	if d.lockedDown() != nil {
+		err = d.storeWhileLocked(ctx, values, d.say(report))
+	} else {
+		err = d.unlessLockedDown(ctx, func(ctx context.Context) error {
+			return d.rotator.Change(ctx, rotation.Order{Kind: kind, By: order.By, Values: values, NoWait: order.NoWait}, d.notes(report))
+		})
+	}
+	if err == nil {
+		err = d.lock.file.Changed(ctx, d.store, slices.Collect(maps.Keys(values)))
+	}
 	outcome := "changed"
 	if err != nil {
 		outcome = "change failed: " + err.Error()
@@ -225,79 +233,4 @@ func (d *daemon) valuesOf(changes []control.Change) (map[secrets.Name]secrets.Va
 		values[change.Name] = value
 	}
 	return values, errors.Join(faults...)
-}
-
-// database is the driver for a secret that lives in one.
-func (d *daemon) database(r secrets.Requirement) rotation.Database {
-	switch r.Rotate.Driver {
-	case database.DriverPostgres:
-		p := database.Postgres{Container: d, Opener: d, Service: r.Rotate.Service, User: r.Rotate.User, Database: r.Rotate.Database}
-		if len(r.Rotate.Roles) == 2 {
-			return &database.PostgresRoles{Admin: p, Roles: [2]string(r.Rotate.Roles), Owner: r.Rotate.Owner}
-		}
-		return &p
-	case database.DriverRedis:
-		return &database.Redis{Container: d, Service: r.Rotate.Service, User: r.Rotate.User}
-	case database.DriverOpenClaw:
-		return &database.OpenClaw{Container: d, Service: r.Rotate.Service}
-	case database.DriverExec:
-		return &database.Command{Container: d, Service: r.Rotate.Service, Name: r.Name, User: r.Rotate.User,
-			Command: r.Rotate.Command, Overlap: r.Rotate.Overlaps}
-	}
-	return nil
-}
-
-// Exec runs a command in a service's container; values travel on stdin only.
-func (d *daemon) Exec(ctx context.Context, service string, cmd []string, stdin []byte) (database.Result, error) {
-	engine, project, err := d.world.connect(ctx)
-	if err != nil {
-		return database.Result{}, err
-	}
-	c, err := engine.Container(ctx, project, service)
-	if err != nil {
-		return database.Result{}, d.world.lost(engine, err)
-	}
-	result, err := engine.Exec(ctx, c.ID, stack.Exec{Cmd: cmd, Stdin: stdin})
-	return database.Result{ExitCode: result.ExitCode, Stdout: result.Stdout, Stderr: result.Stderr}, d.world.lost(engine, err)
-}
-
-// Open starts a command in a service's container that is fed in steps.
-func (d *daemon) Open(ctx context.Context, service string, cmd []string) (database.Session, error) {
-	engine, project, err := d.world.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c, err := engine.Container(ctx, project, service)
-	if err != nil {
-		return nil, d.world.lost(engine, err)
-	}
-	life, end := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the call
-	stop := context.AfterFunc(ctx, end)
-	s, err := engine.Stream(life, c.ID, cmd, "")
-	if stop() && err == nil {
-		return &session{s, end}, nil
-	}
-	end()
-	if err == nil {
-		err = errors.Join(ctx.Err(), s.Close())
-	}
-	return nil, d.world.lost(engine, err)
-}
-
-// session is a command of the engine as package database knows it.
-type session struct {
-	*stack.Session
-	end context.CancelFunc
-}
-
-// Wait implements database.Session.
-func (s *session) Wait(ctx context.Context) (database.Result, error) {
-	r, err := s.Session.Wait(ctx)
-	return database.Result{ExitCode: r.ExitCode, Stdout: r.Stdout, Stderr: r.Stderr}, err
-}
-
-// Close implements database.Session.
-func (s *session) Close() error {
-	s.end()
-	return s.Session.Close()
 }

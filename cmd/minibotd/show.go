@@ -96,7 +96,7 @@ func paintPhase(io *console.IO, phase control.Phase) string {
 	switch phase {
 	case control.PhaseHealthy:
 		style = console.Green
-	case control.PhaseDegraded:
+	case control.PhaseDegraded, control.PhaseLockedDown:
 		style = console.Red
 	}
 	return console.Paint(io.Out, style, string(phase))
