@@ -242,7 +242,7 @@ var badFiles = map[string]struct{ text, message, hint string }{
 	"max_age":              {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      max_age: soon # here\n", "not an age", ""},
 	"max_age's unit":       {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      max_age: 90 # here\n", "want an age such as 90d, or never", ""},
 	"empty max_age":        {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      max_age: '' # here\n", "not an age", ""},
-	"driver":               {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      rotate:\n        driver: oracle # here\n", "neither postgres nor redis", ""},
+	"driver":               {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      rotate:\n        driver: oracle # here\n", "is none of postgres", ""},
 	"rotate where":         {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      rotate:\n        driver: redis\n        service: cache # here\n", `no service "cache"`, ""},
 	"roles of redis":       {rolesHead + "driver: redis, service: web, roles: [a, b], owner: c } # here\n", "postgres only", ""},
 	"owner of redis":       {rolesHead + "driver: redis, service: web, owner: c } # here\n", "postgres only", ""},
