@@ -51,6 +51,7 @@ var allowed = map[string][]string{
 	"minibot/database":              {"minibot/secrets", "minibot/hint"},
 	"minibot/control":               {"minibot/secrets", "minibot/hint"},
 	"minibot/console":               {"minibot/hint"},
+	"minibot/plan":                  {"minibot/secrets", "minibot/hint", "minibot/control", "minibot/rotation", "minibot/stack"},
 }
 
 // broken returns the rules that p breaks.

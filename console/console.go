@@ -230,6 +230,13 @@ func (c *IO) Progress(service, message string) {
 	c.Say("%s  %s%s", Paint(c.Err, Faint, elapsed), service, Escape(message))
 }
 
+// Step is Progress for a step of a sequence, whose names stand in a column of their own. Subject, the service say, may be empty.
+func (c *IO) Step(step, subject, message string) {
+	elapsed := fmt.Sprintf("%6.1f s", c.now().Sub(c.began).Seconds())
+	columns := fmt.Sprintf("%s %-10s", Paint(c.Err, Bold, fmt.Sprintf("%-11s", Escape(step))), Escape(subject))
+	c.Say("%s  %s", Paint(c.Err, Faint, elapsed), strings.TrimRight(columns+" "+Escape(message), " "))
+}
+
 // Age says a duration for a person, in its largest whole unit: "just now" below a minute (and for a negative one),
 // then "3 minutes", "1 hour", "3 days"; from 60 days on "2 months" of 30 days, from 730 days on "2 years".
 func Age(d time.Duration) string {

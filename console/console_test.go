@@ -71,7 +71,11 @@ func TestProgressCountsFromStartClock(t *testing.T) {
 	now = now.Add(1500 * time.Millisecond)
 	c.Progress("redis", "healthy\n")
 	c.Progress("", "done")
-	if want := "   1.5 s  redis      healthy\\n\n   1.5 s  done\n"; errs.String() != want {
+	c.Step("switch-back", "redis", "files\x1b")
+	c.Step("stage", "", "REDIS_PASSWORD")
+	c.Step("adopt", "", "")
+	if want := "   1.5 s  redis      healthy\\n\n   1.5 s  done\n" +
+		"   1.5 s  switch-back redis      files\\x1b\n   1.5 s  stage                  REDIS_PASSWORD\n   1.5 s  adopt\n"; errs.String() != want {
 		t.Errorf("got %q, want %q", errs.String(), want)
 	}
 }

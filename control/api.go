@@ -43,6 +43,9 @@ func (a *api) routes(life context.Context, stopping <-chan struct{}) http.Handle
 	})
 	mux.HandleFunc("POST /v1/operations", func(w http.ResponseWriter, r *http.Request) { a.operate(life, w, r) })
 	mux.HandleFunc("POST /v1/secrets", func(w http.ResponseWriter, r *http.Request) { a.change(life, w, r) })
+	mux.HandleFunc("POST /v1/rotations", func(w http.ResponseWriter, r *http.Request) { a.rotate(life, w, r) })
+	mux.HandleFunc("GET /v1/plan", a.plan)
+	mux.HandleFunc("GET /v1/history", a.history)
 	mux.HandleFunc("POST /v1/migrations", func(w http.ResponseWriter, r *http.Request) { a.migrate(life, w, r) })
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { a.events(w, r, stopping) })
 	mux.HandleFunc("GET /v1/logs", func(w http.ResponseWriter, r *http.Request) { a.logs(w, r, stopping) })
@@ -169,21 +172,6 @@ func (a *api) operate(life context.Context, w http.ResponseWriter, r *http.Reque
 	}
 	a.stream(life, w, r, string(op.Verb), func(ctx context.Context, report func(Progress)) error {
 		return a.backend.Operate(ctx, op, report)
-	})
-}
-
-func (a *api) change(life context.Context, w http.ResponseWriter, r *http.Request) {
-	var request changeRequest
-	err := decode(r.Body, &request)
-	if err == nil {
-		err = checkChanges(request.Changes)
-	}
-	if err != nil {
-		a.answer(w, nil, err)
-		return
-	}
-	a.stream(life, w, r, "change", func(ctx context.Context, report func(Progress)) error {
-		return a.backend.Change(ctx, request.Changes, report)
 	})
 }
 

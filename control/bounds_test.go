@@ -117,7 +117,9 @@ func request(t *testing.T, p *pipes, text string) net.Conn {
 	return conn
 }
 
-const postHead = "POST /v1/operations HTTP/1.1\r\nHost: x\r\nMinibot-Wire: 1\r\n"
+var postHead = "POST /v1/operations HTTP/1.1\r\nHost: x\r\n" + wireHead
+
+var wireHead = fmt.Sprintf("%s: %d\r\n", headerWire, Wire)
 
 func TestReaderWhoStopsReadingHoldsNothingUp(t *testing.T) {
 	f := newFake(t)
@@ -150,7 +152,7 @@ func TestSlowRequestsAreCutOff(t *testing.T) {
 		"nothing":    "",
 		"headers":    "GET /v1/status HTTP/1.1\r\nHost:",
 		"body":       postHead + "Content-Length: 17\r\n\r\n{",
-		"idle after": "GET /v1/status HTTP/1.1\r\nHost: x\r\nMinibot-Wire: 1\r\n\r\n",
+		"idle after": "GET /v1/status HTTP/1.1\r\nHost: x\r\n" + wireHead + "\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t)
@@ -198,7 +200,7 @@ func TestSlowBackendIsNoTimeout(t *testing.T) {
 			t.Error(err)
 		}
 		// The deadline of a first answer is none of the second one on the same connection.
-		conn := request(t, p, "GET /v1/secrets HTTP/1.1\r\nHost: x\r\nMinibot-Wire: 1\r\n\r\n")
+		conn := request(t, p, "GET /v1/secrets HTTP/1.1\r\nHost: x\r\n"+wireHead+"\r\n")
 		answers := bufio.NewReader(conn)
 		for i := range 2 {
 			resp, err := http.ReadResponse(answers, nil)
@@ -272,6 +274,39 @@ func TestRequestsAreStrict(t *testing.T) {
 			{"POST /v1/secrets", `{"changes":[{"name":"A","value":"canary!"}]}`, 400},
 			{"POST /v1/secrets", `{"changes":[{"name":"B","generate":true},{"name":"B","generate":true}]}`, 400},
 			{"POST /v1/secrets", strings.Repeat(" ", maxBody+1), 413},
+			{"POST /v1/secrets", `{"changes":[{"name":"B","generate":true}],"by":"canary\u001b"}`, 400},
+			{"POST /v1/secrets", `{"changes":[{"name":"B","generate":true}],"by":"` + strings.Repeat("x", 65) + `"}`, 400},
+			{"POST /v1/secrets", `{"changes":[{"name":"C","generate":true}],"by":"ops","no_wait":true}`, 200},
+			{"POST /v1/rotations", `{"names":["A","C"],"by":"ops (ssh)","no_wait":true}`, 200},
+			{"POST /v1/rotations", `{"names":["A"],"rollback":true}`, 200},
+			{"POST /v1/rotations", `{"all":true,"rehearse":true}`, 200},
+			{"POST /v1/rotations", `{}`, 400},
+			{"POST /v1/rotations", `{"all":true,"due":true}`, 400},
+			{"POST /v1/rotations", `{"names":["A"],"due":true}`, 400},
+			{"POST /v1/rotations", `{"all":true,"rollback":true}`, 400},
+			{"POST /v1/rotations", `{"names":["A"],"rollback":true,"rehearse":true}`, 400},
+			{"POST /v1/rotations", `{"names":["A","A"]}`, 400},
+			{"POST /v1/rotations", `{"names":["low"]}`, 400},
+			{"POST /v1/rotations", `{"names":[""]}`, 400},
+			{"POST /v1/rotations", `{"names":["A"],"value":"canary"}`, 400},
+			{"POST /v1/rotations", `{"names":["A"],"by":"canary\n"}`, 400},
+			{"POST /v1/rotations", `{"names":"A"}`, 400},
+			{"GET /v1/plan?name=A&name=B&all=false", "", 200},
+			{"GET /v1/plan?due=1", "", 200},
+			{"GET /v1/plan?name=A&rollback=true", "", 200},
+			{"GET /v1/plan", "", 400},
+			{"GET /v1/plan?all=true&name=A", "", 400},
+			{"GET /v1/plan?all=true&all=true", "", 400},
+			{"GET /v1/plan?all=perhaps", "", 400},
+			{"GET /v1/plan?name=A&name=A", "", 400},
+			{"GET /v1/plan?name=low", "", 400},
+			{"GET /v1/plan?name=A&rehearse=true", "", 400},
+			{"GET /v1/history", "", 200},
+			{"GET /v1/history?name=A", "", 200},
+			{"GET /v1/history?name=NONE", "", 200},
+			{"GET /v1/history?name=low", "", 400},
+			{"GET /v1/history?name=A&name=B", "", 400},
+			{"GET /v1/history?service=redis", "", 400},
 			{"POST /v1/migrations", `{"to":"age"}`, 200},
 			{"POST /v1/migrations", `{"to":""}`, 400},
 			{"POST /v1/migrations", `{"to":"canary ../x"}`, 400},
@@ -288,7 +323,7 @@ func TestRequestsAreStrict(t *testing.T) {
 			{"GET /v2/status", "", 404},
 			{"PUT /v1/status", "", 404},
 		} {
-			head := fmt.Sprintf("%s HTTP/1.1\r\nHost: x\r\nMinibot-Wire: 1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", test.line, len(test.body))
+			head := fmt.Sprintf("%s HTTP/1.1\r\nHost: x\r\n%sConnection: close\r\nContent-Length: %d\r\n\r\n", test.line, wireHead, len(test.body))
 			conn := request(t, p, head)
 			go func() { _, _ = io.WriteString(conn, test.body) }() // may be refused before its end
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)

@@ -84,8 +84,25 @@ func (c *Client) Operate(ctx context.Context, op Operation, report func(Progress
 }
 
 // Change implements Backend. report is as in Operate.
-func (c *Client) Change(ctx context.Context, changes []Change, report func(Progress)) error {
-	return c.run(ctx, "/v1/secrets", changeRequest{changes}, report)
+func (c *Client) Change(ctx context.Context, order ChangeOrder, report func(Progress)) error {
+	return c.run(ctx, "/v1/secrets", order, report)
+}
+
+// Rotate implements Backend. report is as in Operate.
+func (c *Client) Rotate(ctx context.Context, r Rotation, report func(Progress)) error {
+	return c.run(ctx, "/v1/rotations", r, report)
+}
+
+// Plan implements Backend. Rehearse and Order are not asked for.
+func (c *Client) Plan(ctx context.Context, r Rotation) (Plan, error) {
+	var plan Plan
+	return plan, c.get(ctx, "/v1/plan?"+r.query().Encode(), &plan)
+}
+
+// History implements Backend.
+func (c *Client) History(ctx context.Context, name secrets.Name) ([]Receipt, error) {
+	var receipts []Receipt
+	return receipts, c.get(ctx, "/v1/history?"+url.Values{"name": {string(name)}}.Encode(), &receipts)
 }
 
 // Migrate implements Backend. report is as in Operate.

@@ -50,7 +50,9 @@ const (
 	CodeTooLarge    = "too-large"
 	CodeInterrupted = "interrupted"
 	CodeVersion     = "version"
+	CodeBusy        = "busy"
 	CodeStopping    = "stopping"
+	CodeLockedDown  = "locked-down"
 	CodeInternal    = "internal"
 )
 
@@ -63,6 +65,8 @@ var (
 	ErrInterrupted     = errors.New("interrupted") // by a person, at a prompt
 	ErrVersion         = errors.New("the versions do not fit")
 	ErrStopping        = errors.New("minibotd is stopping")
+	ErrBusy            = errors.New("another change is under way")
+	ErrLockedDown      = errors.New("the stack is locked down") // nothing is started until unlock
 
 	errInternal = errors.New("internal error")
 	errFailed   = errors.New("failed")
@@ -78,12 +82,14 @@ type kind struct {
 
 // kinds is searched in order, so what says most about the state of the system stands first. The last row is the rest.
 var kinds = [...]kind{
+	{CodeLockedDown, ErrLockedDown, 1, http.StatusConflict},
 	{CodeRecovery, ErrRecoveryPending, 5, http.StatusConflict},
 	{CodeRolledBack, ErrRolledBack, 4, http.StatusConflict},
 	{CodeInterrupted, ErrInterrupted, 130, http.StatusInternalServerError},
 	{CodeUnreachable, ErrUnreachable, 6, http.StatusBadGateway},
 	{CodeVersion, ErrVersion, 1, http.StatusPreconditionFailed},
 	{CodeStopping, ErrStopping, 1, http.StatusServiceUnavailable},
+	{CodeBusy, ErrBusy, 1, http.StatusConflict},
 	{CodeUsage, ErrUsage, 2, http.StatusBadRequest},
 	{CodeInvalidName, secrets.ErrInvalidName, 2, http.StatusBadRequest},
 	{CodeEmptyValue, secrets.ErrEmptyValue, 2, http.StatusBadRequest},

@@ -2,10 +2,12 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"sync"
 	"testing"
+	"time"
 
 	"minibot/hint"
 	"minibot/secrets"
@@ -15,6 +17,8 @@ import (
 type fakeBackend struct {
 	mu     sync.Mutex
 	values map[secrets.Name]string
+	busy   bool   // another change is under way
+	by     string // of the last change
 	log    *EventLog
 	status func(ctx context.Context) (Status, error)
 	op     func(ctx context.Context, op Operation, report func(Progress)) error
@@ -74,10 +78,14 @@ func (f *fakeBackend) Reveal(_ context.Context, name secrets.Name) (secrets.Valu
 	return secrets.NewValue([]byte(v))
 }
 
-func (f *fakeBackend) Change(_ context.Context, changes []Change, report func(Progress)) error {
+func (f *fakeBackend) Change(_ context.Context, order ChangeOrder, report func(Progress)) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, c := range changes {
+	if f.busy && order.NoWait {
+		return hint.Wrap(ErrBusy, "mb-secrets history")
+	}
+	f.by = order.By
+	for _, c := range order.Changes {
 		f.values[c.Name] = string(c.Value)
 		if c.Generate {
 			f.values[c.Name] = "canary-generated"
@@ -85,6 +93,38 @@ func (f *fakeBackend) Change(_ context.Context, changes []Change, report func(Pr
 		report(Progress{Message: "stored " + string(c.Name)})
 	}
 	return nil
+}
+
+// Rotate gives the names that are set a new value, and reports what it was asked for.
+func (f *fakeBackend) Rotate(_ context.Context, r Rotation, report func(Progress)) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, name := range r.Names {
+		if _, ok := f.values[name]; !ok {
+			return fmt.Errorf("%s: %w", name, secrets.ErrNotFound)
+		}
+		report(Progress{Step: "accept", Secret: string(name), Service: "redis", Message: "accepted"})
+		f.values[name] = "canary-rotated"
+	}
+	asked, err := json.Marshal(r)
+	report(Progress{Message: string(asked)})
+	return err
+}
+
+// Plan has one note: what it was asked for.
+func (f *fakeBackend) Plan(_ context.Context, r Rotation) (Plan, error) {
+	asked, err := json.Marshal(r)
+	changed := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	return Plan{Secrets: []PlannedSecret{{Name: "A", Generated: true, How: "in words", Changed: &changed}}, LastTookMS: 1.5,
+		Steps: []PlannedStep{{Step: "adopt", Service: "redis", Effect: "restarts"}}, Notes: []string{string(asked)}}, err
+}
+
+func (f *fakeBackend) History(_ context.Context, name secrets.Name) ([]Receipt, error) {
+	if name == "NONE" {
+		return nil, nil
+	}
+	return []Receipt{{ID: "1", Kind: KindRotate, Secrets: []string{string(name)}, Outcome: OutcomeRolledBack, Reason: "refused",
+		Steps: []ReceiptStep{{Step: "prove", TookMS: 12.5}}}}, nil
 }
 
 func (f *fakeBackend) Delete(_ context.Context, name secrets.Name) error {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -22,6 +23,10 @@ func FuzzHandlers(f *testing.F) {
 	f.Add("GET", "/v1/logs", "service=redis&tail=3", "")
 	f.Add("POST", "/v1/operations", "", `{"verb":"restart","service":"redis"}`)
 	f.Add("POST", "/v1/secrets", "", `{"changes":[{"name":"A","value":"YQ=="},{"name":"B","generate":true}]}`)
+	f.Add("POST", "/v1/rotations", "", `{"names":["A","B"],"rollback":true,"by":"ops","no_wait":true}`)
+	f.Add("POST", "/v1/rotations", "", `{"all":true,"rehearse":true}`)
+	f.Add("GET", "/v1/plan", "name=A&name=B&all=&due=0&rollback=true", "")
+	f.Add("GET", "/v1/history", "name=A", "")
 	f.Add("POST", "/v1/migrations", "", `{"to":"age","remove":true,"overwrite":true}`)
 	f.Add("", "*", "%", "\x00")
 	fake := newFake(f)
@@ -35,7 +40,7 @@ func FuzzHandlers(f *testing.F) {
 		}
 		r := &http.Request{
 			Method: method, URL: &url.URL{Path: path, RawQuery: query}, Host: "x", ContentLength: int64(len(body)),
-			Header: http.Header{headerWire: {"1"}}, Body: io.NopCloser(strings.NewReader(body)),
+			Header: http.Header{headerWire: {strconv.Itoa(Wire)}}, Body: io.NopCloser(strings.NewReader(body)),
 			Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		}
 		w := httptest.NewRecorder()

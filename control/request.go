@@ -60,8 +60,13 @@ func (op Operation) check() error {
 			return fmt.Errorf("%w: restart wants a service", ErrUsage)
 		}
 	case VerbStart, VerbStop:
+	case VerbLockdown, VerbUnlock, VerbCompromise:
+		return op.checkLockdown()
 	default:
 		return fmt.Errorf("%w: unknown operation", ErrUsage)
+	}
+	if op.Reason != "" || len(op.Names) > 0 || op.All {
+		return fmt.Errorf("%w: %s takes neither a reason nor names", ErrUsage, op.Verb)
 	}
 	return checkService(op.Service)
 }
@@ -101,12 +106,13 @@ func checkChanges(changes []Change) error {
 	return nil
 }
 
-// query is what events and logs may be asked with.
+// query is what events, logs and history may be asked with.
 type query struct {
 	after   uint64
 	follow  bool
 	tail    int
 	service string
+	name    secrets.Name
 }
 
 // parseQuery reads the query, in which only the allowed keys may stand, once each.
@@ -130,6 +136,8 @@ func parseQuery(r *http.Request, allowed ...string) (query, error) {
 			q.tail, err = strconv.Atoi(v[0])
 		case "service":
 			q.service, err = v[0], checkService(v[0])
+		case "name":
+			q.name, err = parseFilter(v[0])
 		}
 		if err != nil {
 			return q, fmt.Errorf("%w: query key %s has no valid value", ErrUsage, key)

@@ -92,7 +92,7 @@ func TestClientAndServer(t *testing.T) {
 	}
 	value := "canary 'quoted' $x\n\"ü\" " + strings.Repeat("x", secrets.MaxValueSize-27)
 	changes := []Change{{Name: "A", Value: []byte(value)}, {Name: "B", Generate: true}}
-	if err := c.Change(ctx, changes, report); err != nil {
+	if err := c.Change(ctx, ChangeOrder{Changes: changes, Order: Order{By: "ops"}}, report); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Migrate(ctx, Migration{To: "keychain", Remove: true}, report); err != nil {
@@ -152,7 +152,7 @@ func TestErrorsKeepCodeAndHint(t *testing.T) {
 		{Change{Name: "A", Value: []byte("x"), Generate: true}, ErrUsage},
 		{Change{Name: "A", Value: bytes.Repeat([]byte("x"), maxBody)}, secrets.ErrTooLarge},
 	} {
-		err := c.Change(t.Context(), []Change{test.change}, nil)
+		err := c.Change(t.Context(), ChangeOrder{Changes: []Change{test.change}}, nil)
 		if !errors.Is(err, test.want) || ExitCode(err) != 2 {
 			t.Errorf("%v: got %v, want %v", test.change.Name, err, test.want)
 		}
@@ -267,7 +267,7 @@ func TestVersionSkew(t *testing.T) {
 	newer := *c
 	newer.wire = Wire + 1
 	_, err := newer.Status(t.Context())
-	if !errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), "speaks wire version 2") || !strings.Contains(hint.Of(err), "restart") {
+	if !errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), fmt.Sprintf("speaks wire version %d", Wire+1)) || !strings.Contains(hint.Of(err), "restart") {
 		t.Errorf("%v, hint %q", err, hint.Of(err))
 	}
 	// A daemon that is no minibotd, or one before the header.

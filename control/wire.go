@@ -25,6 +25,7 @@ const (
 	PhaseDegraded         Phase = "degraded"
 	PhaseRotating         Phase = "rotating"
 	PhaseStopped          Phase = "stopped"
+	PhaseLockedDown       Phase = "locked-down"
 )
 
 // Status is the answer of GET /v1/status.
@@ -76,14 +77,20 @@ type Secret struct {
 	UsedBy      []string   `json:"used_by"`
 	State       string     `json:"state"`
 	Description string     `json:"description,omitempty"`
-	Generate    bool       `json:"generate,omitempty"` // minibot can make a value
+	Generate    bool       `json:"generate,omitempty"`   // minibot can make a value
+	Previous    bool       `json:"previous,omitempty"`   // there is a value to roll back to
+	RevokeURL   string     `json:"revoke_url,omitempty"` // where a person revokes it
+	MaxAge      string     `json:"max_age,omitempty"`    // like "90d"; "" is no limit
+	Due         *time.Time `json:"due,omitempty"`        // when the current value is MaxAge old
+	Age         string     `json:"age,omitempty"`        // "ok", "due" or "overdue"; "" when not set or without MaxAge
+	Failed      string     `json:"failed,omitempty"`     // why the last change of it was rolled back, until the next one
 }
 
 // Event is one line of the event log.
 type Event struct {
 	Seq     uint64    `json:"seq"`
 	Time    time.Time `json:"time"`
-	Kind    string    `json:"kind"` // phase, start, healthy, unhealthy, exit, heal, stop, deliver, secret, error, …
+	Kind    string    `json:"kind"` // phase, start, healthy, unhealthy, exit, heal, stop, deliver, secret, age, error, …
 	Service string    `json:"service,omitempty"`
 	Secret  string    `json:"secret,omitempty"`
 	Message string    `json:"message"`
@@ -94,6 +101,8 @@ type Event struct {
 // Progress is one line of a long operation's answer. The last line has Done set, and Error when it failed.
 type Progress struct {
 	Time    time.Time `json:"time"`
+	Step    string    `json:"step,omitempty"` // of a rotation
+	Secret  string    `json:"secret,omitempty"`
 	Service string    `json:"service,omitempty"`
 	Message string    `json:"message,omitempty"`
 	Done    bool      `json:"done,omitempty"`
@@ -103,18 +112,24 @@ type Progress struct {
 // Verb is an operation on the stack.
 type Verb string
 
-// The verbs. Reload takes no service, restart wants one; for start and stop, none means all.
+// The verbs. Reload takes no service, restart wants one; for start and stop, none means all. Those about a lockdown take none.
 const (
-	VerbReload  Verb = "reload"
-	VerbRestart Verb = "restart"
-	VerbStart   Verb = "start"
-	VerbStop    Verb = "stop"
+	VerbReload     Verb = "reload"
+	VerbRestart    Verb = "restart"
+	VerbStart      Verb = "start"
+	VerbStop       Verb = "stop"
+	VerbLockdown   Verb = "lockdown"   // Reason
+	VerbUnlock     Verb = "unlock"     // Names are skipped, or All
+	VerbCompromise Verb = "compromise" // during a lockdown: Names are compromised, or All that are declared; what can be generated is replaced
 )
 
 // Operation is the body of POST /v1/operations.
 type Operation struct {
-	Verb    Verb   `json:"verb"`
-	Service string `json:"service,omitempty"`
+	Verb    Verb           `json:"verb"`
+	Service string         `json:"service,omitempty"`
+	Reason  string         `json:"reason,omitempty"` // one line of a person's; with lockdown
+	Names   []secrets.Name `json:"names,omitempty"`  // with unlock and compromise
+	All     bool           `json:"all,omitempty"`    // likewise
 }
 
 // Migration is the body of POST /v1/migrations: a move of all secrets to another kind of store.
@@ -122,11 +137,6 @@ type Migration struct {
 	To        string `json:"to"`                  // the kind
 	Remove    bool   `json:"remove,omitempty"`    // remove the old items once the configuration is switched
 	Overwrite bool   `json:"overwrite,omitempty"` // replace what the other store holds
-}
-
-// changeRequest is the body of POST /v1/secrets.
-type changeRequest struct {
-	Changes []Change `json:"changes"`
 }
 
 // eventLine is one line of GET /v1/events: an event, or the error that ended the stream.
@@ -164,7 +174,14 @@ type SecretsBackend interface {
 	Reveal(ctx context.Context, name secrets.Name) (secrets.Value, error)
 	// Change stores all changes, then brings them into force; context and report are as in Operate. The server has
 	// checked that names are valid and distinct and that each change has either a valid value or Generate.
-	Change(ctx context.Context, changes []Change, report func(Progress)) error
+	Change(ctx context.Context, order ChangeOrder, report func(Progress)) error
+	// Rotate makes new values and brings them into force as Change does, or the previous ones with Rollback. The server
+	// has checked r.
+	Rotate(ctx context.Context, r Rotation, report func(Progress)) error
+	// Plan says what Rotate would do. It changes nothing.
+	Plan(ctx context.Context, r Rotation) (Plan, error)
+	// History returns the receipts of what was changed, newest last; of one secret unless name is "".
+	History(ctx context.Context, name secrets.Name) ([]Receipt, error)
 	// Delete's context outlives the caller.
 	Delete(ctx context.Context, name secrets.Name) error
 	// Migrate moves all secrets to another store and uses that from then on; context and report are as in Operate.

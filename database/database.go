@@ -11,6 +11,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 
 	"minibot/secrets"
 )
@@ -64,6 +65,24 @@ type Container interface {
 	// returns when it has ended. A command that ran and failed is a Result, not an error. An error says that it could
 	// not be run or seen to its end, as when the container does not run; it holds nothing of stdin.
 	Exec(ctx context.Context, service string, cmd []string, stdin []byte) (Result, error)
+}
+
+// Opener starts commands in a service's container that are fed in steps.
+type Opener interface {
+	// Open starts cmd in service's container as [Container.Exec] does, and returns while it runs. The end of ctx ends
+	// the start only. The caller must close the session; where the process ends instead, the command sees the end of its input.
+	Open(ctx context.Context, service string, cmd []string) (Session, error)
+}
+
+// Session is a command that runs. Close may be called at any time, from any goroutine and repeatedly; all else is for
+// one goroutine at a time.
+type Session interface {
+	io.Writer // to its standard input
+	io.Reader // of its standard output; io.EOF when that has ended
+	// Wait returns how it ended, once Read has returned io.EOF.
+	Wait(ctx context.Context) (Result, error)
+	// Close ends its input and lets go of it, and a blocked call returns. It does not wait for the command's end.
+	Close() error
 }
 
 // Result is how a command ended. Its output may repeat what was fed to the command: it never goes into an error or a log.

@@ -19,7 +19,7 @@ func until(t *testing.T, what string, probe func() error) {
 	t.Helper()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.Now().Add(40 * time.Second)
+	deadline := time.Now().Add(90 * time.Second)
 	for {
 		err := probe()
 		if err == nil {
@@ -45,12 +45,14 @@ const firstPassword = "canary-POSTGRES-first"
 
 // startPostgres runs a server that logs every statement, trusts loopback as the official image does, and has user for
 // its administrator.
-func startPostgres(t *testing.T, user string) database.Postgres {
+// Options are of docker run.
+func startPostgres(t *testing.T, user string, options ...string) database.Postgres {
 	t.Helper()
-	name := enginetest.Start(t, "--stop-signal", "SIGINT", "-e", "POSTGRES_PASSWORD="+firstPassword, "-e", "POSTGRES_USER="+user, "-e", "POSTGRES_DB=minibot",
+	options = append(options, "--stop-signal", "SIGINT", "-e", "POSTGRES_PASSWORD="+firstPassword, "-e", "POSTGRES_USER="+user, "-e", "POSTGRES_DB=minibot",
 		enginetest.Image("MINIBOT_POSTGRES_IMAGE", "minibot/postgres:local"), "postgres", "-c", "log_statement=all", "-c", "log_min_duration_statement=0",
-		"-c", "log_min_error_statement=debug5", "-c", "fsync=off")
-	p := database.Postgres{Container: enginetest.Engine{}, Service: name, User: user, Database: "minibot"}
+		"-c", "log_min_error_statement=debug5", "-c", "fsync=off", "-c", "idle_in_transaction_session_timeout=300")
+	name := enginetest.Start(t, options...)
+	p := database.Postgres{Container: enginetest.Engine{}, Opener: enginetest.Engine{}, Service: name, User: user, Database: "minibot"}
 	until(t, "wait for Postgres", func() error { return p.Prove(t.Context(), as(value(t, firstPassword))) })
 	return p
 }

@@ -16,12 +16,15 @@ import (
 // Postgres is one role of a Postgres server (14 or later) that runs in a service of the official image's kind: its
 // local socket trusts the administrator, and User may change its own settings and password there, as POSTGRES_USER may.
 // The server's messages must be in English, as they are in the official images. The zero User is "postgres", the zero
-// Database the user's name. It is safe for concurrent use.
+// Database the user's name. It is safe for concurrent use. Changes made through it wait for one another, up to 5 s.
 type Postgres struct {
 	Container Container
+	Opener    Opener // Prepare needs it, nothing else does
 	Service   string
 	User      string
 	Database  string
+
+	role string // whose password it is; "" is User. User is the administrator all the same
 }
 
 // Live reports that Accept takes force at once.
@@ -78,6 +81,8 @@ SET debug_print_parse = off;
 SET track_activities = off;
 SET pg_stat_statements.track = 'none';
 SET pgaudit.log = 'none';
+SET client_min_messages = 'warning';
+SET standard_conforming_strings = on;
 SET synchronous_commit = 'local';
 SET lock_timeout = '5s';
 SET statement_timeout = '10s';
@@ -86,30 +91,50 @@ SET statement_timeout = '10s';
 // Accept makes the next password the role's: see Assert.
 func (p Postgres) Accept(ctx context.Context, c Change) error { return p.Assert(ctx, c.Next) }
 
+// alone lets one transaction of this kind go on at a time, so that a second one waits for it, under lock_timeout, and
+// then sees its outcome. The number is arbitrary.
+const alone = "BEGIN;\nSELECT pg_advisory_xact_lock(30799425650093940);\n"
+
 // Assert makes the role's password that of c, at once and durably, over the container's local socket, where no password is
 // needed. It sends a SCRAM-SHA-256 verifier made here, never the password. To repeat it is harmless. After an error the
 // role may have either password.
 func (p Postgres) Assert(ctx context.Context, c Credential) error {
-	value := c.Password
-	if err := p.Check(value); err != nil {
-		return fmt.Errorf("service %s: %w", p.Service, err)
-	}
-	v, err := verifier(value.Reveal())
-	if err != nil {
-		return fmt.Errorf("service %s: %w", p.Service, err)
-	}
-	script := quiet + "ALTER ROLE " + quoteIdentifier(p.user()) + " PASSWORD '" + v + "';\n"
-	// With VERBOSITY sqlstate an error is its code alone; otherwise psql would quote the statement.
-	cmd := []string{"psql", "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=sqlstate", "-v", "SHOW_CONTEXT=never",
-		"-d", p.conninfo(socketDir), "-f", "-"}
-	res, err := run(ctx, p.Container, p.Service, cmd, []byte(script))
+	statement, err := p.alter(p.subject(), c.Password)
 	if err != nil {
 		return err
 	}
-	if res.ExitCode == 0 {
-		return nil
+	_, err = p.administer(ctx, "change the password over the local socket", alone+statement+"COMMIT;\n")
+	return err
+}
+
+// alter is the statement that gives a role its password.
+func (p Postgres) alter(role string, value secrets.Value) (string, error) {
+	if err := p.Check(value); err != nil {
+		return "", fmt.Errorf("service %s: %w", p.Service, err)
 	}
-	return p.fail("change the password over the local socket", res)
+	v, err := verifier(value.Reveal())
+	if err != nil {
+		return "", fmt.Errorf("service %s: %w", p.Service, err)
+	}
+	return "ALTER ROLE " + quoteIdentifier(role) + " PASSWORD '" + v + "';\n", nil
+}
+
+// administer runs a script as User over the local socket, unseen by the server's log, and returns its standard output.
+func (p Postgres) administer(ctx context.Context, doing, script string) (string, error) {
+	res, err := run(ctx, p.Container, p.Service, p.psql(), []byte(quiet+script))
+	if err != nil {
+		return "", err
+	}
+	if res.ExitCode != 0 {
+		return "", p.fail(doing, res)
+	}
+	return string(res.Stdout), nil
+}
+
+// psql reads a script. With VERBOSITY sqlstate an error is its code alone; otherwise psql would quote the statement.
+func (p Postgres) psql() []string {
+	return []string{"psql", "-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=sqlstate", "-v", "SHOW_CONTEXT=never",
+		"-d", conninfo(p.user(), p.database(), socketDir), "-f", "-"}
 }
 
 // proveScript asks pg_isready first: it knows a server that is starting, stopping or absent by its exit code. psql
@@ -117,107 +142,63 @@ func (p Postgres) Assert(ctx context.Context, c Credential) error {
 const proveScript = addressScript + `pg_isready -q -t 5 -h "$a" -d "$1"; r=$?
 case $r in 0) ;; 1) exit 95;; *) exit 94;; esac
 export LC_ALL=C PGCONNECT_TIMEOUT=10
-exec psql -X -q -A -t -W -d "host='$a' $1" -c 'SELECT 1'
+exec psql -X -q -A -t -W -d "host='$a' $1" -c 'SELECT current_user'
 `
 
 // Prove logs in over the container's network address with c and then with a random password. It returns nil when
 // the first is accepted and the second is not, and otherwise an error that wraps [ErrRefused], [ErrOpen] or
 // [ErrNotReady] where it is one of those. It changes nothing.
 func (p Postgres) Prove(ctx context.Context, c Credential) error {
-	value := c.Password
-	if err := p.Check(value); err != nil {
-		return fmt.Errorf("service %s: %w", p.Service, err)
-	}
-	right, err := p.login(ctx, value.Reveal())
-	if err != nil {
-		return err
-	}
-	if !right {
-		return fmt.Errorf("service %s: %w for user %q", p.Service, ErrRefused, p.user())
-	}
-	wrong, err := p.login(ctx, randomPassword())
-	if err != nil {
-		return err
-	}
-	if wrong {
-		return hint.Wrap(fmt.Errorf("service %s: %w", p.Service, ErrOpen),
-			"look for a line with trust in pg_hba.conf, or POSTGRES_HOST_AUTH_METHOD in the compose file")
-	}
-	return nil
+	_, err := p.prove(ctx, p.subject(), c.Password)
+	return err
 }
 
-// login reports whether the server lets the password in.
-func (p Postgres) login(ctx context.Context, password []byte) (bool, error) {
-	cmd := []string{"sh", "-c", proveScript, "sh", p.conninfo("")}
+// prove does so for a role, and returns the role as which its session works.
+func (p Postgres) prove(ctx context.Context, role string, value secrets.Value) (string, error) {
+	if err := p.Check(value); err != nil {
+		return "", fmt.Errorf("service %s: %w", p.Service, err)
+	}
+	worker, right, err := p.login(ctx, role, value.Reveal())
+	if err != nil {
+		return "", err
+	}
+	if !right {
+		return "", fmt.Errorf("service %s: %w for user %q", p.Service, ErrRefused, role)
+	}
+	_, wrong, err := p.login(ctx, role, randomPassword())
+	if err != nil {
+		return "", err
+	}
+	if wrong {
+		return "", hint.Wrap(fmt.Errorf("service %s: %w", p.Service, ErrOpen),
+			"look for a line with trust in pg_hba.conf, or POSTGRES_HOST_AUTH_METHOD in the compose file")
+	}
+	return worker, nil
+}
+
+// login reports whether the server lets a role in with the password, and as which role its session works.
+func (p Postgres) login(ctx context.Context, role string, password []byte) (string, bool, error) {
+	cmd := []string{"sh", "-c", proveScript, "sh", conninfo(role, p.database(), "")}
 	res, err := run(ctx, p.Container, p.Service, cmd, append(password, '\n'))
 	switch {
 	case err != nil:
-		return false, err
+		return "", false, err
 	case res.ExitCode == 0:
-		return true, nil
+		return strings.TrimSuffix(string(res.Stdout), "\n"), true, nil
 	case bytes.Contains(res.Stderr, []byte("password authentication failed")):
-		return false, nil
+		return "", false, nil
 	}
-	return false, p.fail("log in over the network", res)
-}
-
-var sqlState = regexp.MustCompile(`(?m)(?:ERROR|FATAL|PANIC):\s+([0-9A-Z]{5})\s*$`)
-
-// connectFailures maps what libpq says to a cause; libpq gives no code for a connection that fails.
-var connectFailures = []struct {
-	text, cause string
-	transient   bool
-}{
-	{"the database system is starting up", "it is starting", true},
-	{"the database system is shutting down", "it is stopping", true},
-	{"the database system is not yet accepting connections", "it is starting", true},
-	{"the database system is in recovery mode", "it is recovering", true},
-	{"Connection refused", "it does not answer", true},
-	{"No such file or directory", "its socket is not there", true},
-	{"timeout expired", "it does not answer in time", true},
-	{"server closed the connection unexpectedly", "it closed the connection", true},
-	{"too many clients already", "it has no connection left", true},
-	{"remaining connection slots are reserved", "it has no connection left", true},
-	{"no pg_hba.conf entry", "its pg_hba.conf has no line for this connection", false},
-	{"Peer authentication failed", "its local socket does not trust this user", false},
-	{"no password supplied", "its local socket asks for a password", false},
-	{"is not permitted to log in", "the user may not log in", false},
-}
-
-// fail says what went wrong without repeating any output.
-func (p Postgres) fail(doing string, res Result) error {
-	stderr := string(res.Stderr)
-	for _, f := range connectFailures {
-		if !strings.Contains(stderr, f.text) {
-			continue
-		}
-		if f.transient {
-			return fmt.Errorf("service %s: %s: %w: %s", p.Service, doing, ErrNotReady, f.cause)
-		}
-		return fmt.Errorf("service %s: %s as user %q: %s", p.Service, doing, p.user(), f.cause)
-	}
-	switch {
-	case strings.Contains(stderr, "role ") && strings.Contains(stderr, "does not exist"):
-		return fmt.Errorf("service %s: %s: there is no user %q", p.Service, doing, p.user())
-	case strings.Contains(stderr, "database ") && strings.Contains(stderr, "does not exist"):
-		return fmt.Errorf("service %s: %s: there is no database %q", p.Service, doing, p.database())
-	}
-	if m := sqlState.FindStringSubmatch(stderr); m != nil {
-		switch {
-		case strings.HasPrefix(m[1], "57P"), m[1] == "55P03", m[1] == "57014", strings.HasPrefix(m[1], "53"):
-			return fmt.Errorf("service %s: %s: %w: SQLSTATE %s", p.Service, doing, ErrNotReady, m[1])
-		}
-		return fmt.Errorf("service %s: %s as user %q: SQLSTATE %s", p.Service, doing, p.user(), m[1])
-	}
-	return fmt.Errorf("service %s: %s as user %q: psql ended with exit code %d", p.Service, doing, p.user(), res.ExitCode)
+	p.User, p.Database = role, p.database()
+	return "", false, p.fail("log in over the network", res)
 }
 
 func (p Postgres) user() string     { return orDefault(p.User, "postgres") }
+func (p Postgres) subject() string  { return orDefault(p.role, p.user()) }
 func (p Postgres) database() string { return orDefault(p.Database, p.user()) }
 
 // conninfo is a connection string in which no part of a name can be taken for another parameter.
-func (p Postgres) conninfo(host string) string {
-	s := "user=" + quoteConninfo(p.user()) + " dbname=" + quoteConninfo(p.database())
+func conninfo(user, database, host string) string {
+	s := "user=" + quoteConninfo(user) + " dbname=" + quoteConninfo(database)
 	if host != "" {
 		s += " host=" + quoteConninfo(host)
 	}
@@ -229,3 +210,6 @@ func quoteConninfo(s string) string {
 }
 
 func quoteIdentifier(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
+
+// quoteLiteral relies on standard_conforming_strings, which quiet sets.
+func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

@@ -149,6 +149,9 @@ func (r *Rotator) lock(ctx context.Context, noWait bool) (unlock func(), err err
 	}
 }
 
+// Receipts returns what the journal, since it was last begun anew, tells of the rotations; the oldest first.
+func (r *Rotator) Receipts() []Receipt { return r.journal.Receipts() }
+
 // Alone calls f while no change is under way, and passes its error on. It waits for one as long as ctx lasts.
 func (r *Rotator) Alone(ctx context.Context, f func() error) error {
 	unlock, err := r.lock(ctx, false)

@@ -11,6 +11,7 @@ type Requirement struct {
 	Rotate      Rotation      // how a changed value comes into force
 	MaxAge      time.Duration // when it is due; 0 means no limit
 	RevokeURL   string        // where a person revokes it; may be empty
+	Initial     string        // what it holds at first, where that is no secret; empty: nothing until it is set or made
 }
 
 // Recipe says how a value is generated.

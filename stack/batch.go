@@ -33,7 +33,10 @@ func (b *batch) stage(service string, r record, files []File, values map[secrets
 	b.marshal(path.Join(stage, nextRecordFile), r)
 	b.records = append(b.records, path.Join(keeperRoot, stage, nextRecordFile), path.Join(keeperRoot, stage, recordFile))
 	for _, f := range files {
-		value := values[f.Secret].Reveal()
+		if err := f.check(values); b.err == nil {
+			b.err = err
+		}
+		value := f.content(values)
 		staged := path.Join(stage, stagedPrefix+f.Name)
 		b.write(&tar.Header{Name: staged, Mode: f.Mode, Uid: f.UID, Gid: f.GID}, value)
 		clear(value)

@@ -36,16 +36,19 @@ type secretExtension struct {
 		Service  string   `json:"service"`
 		User     string   `json:"user"`
 		Database string   `json:"database"`
+		Roles    []string `json:"roles"`
+		Owner    string   `json:"owner"`
 		Command  []string `json:"command"`
 		Overlaps bool     `json:"overlaps"`
 	} `json:"rotate"`
-	MaxAge    string `json:"max_age"`
+	MaxAge    any    `json:"max_age"` // text, or the number 0
 	RevokeURL string `json:"revoke_url"`
 }
 
 const (
 	defaultLength = 32
 	maxLength     = 4096
+	defaultMaxAge = 90 * 24 * time.Hour
 )
 
 var signalPattern = regexp.MustCompile(`^(SIG)?[A-Z][A-Z0-9]{1,9}$`)
@@ -103,6 +106,9 @@ func (p *Project) readSecrets() (map[string]secrets.Name, error) {
 		}
 		p.Requirements = append(p.Requirements, requirement)
 	}
+	if err := p.addUserNames(owner); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(p.Requirements, func(a, b secrets.Requirement) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	return names, nil
 }
@@ -124,13 +130,11 @@ func (p *Project) readRequirement(at []string, name secrets.Name, extensions typ
 		}
 		r.Generate = &secrets.Recipe{Length: g.Length}
 	}
-	if x.MaxAge != "" {
-		age, err := parseAge(x.MaxAge)
-		if err != nil {
-			return r, &fault{path: append(at, "max_age"), err: err}
-		}
-		r.MaxAge = age
+	age, err := readMaxAge(x.MaxAge)
+	if err != nil {
+		return r, &fault{path: append(at, "max_age"), err: err}
 	}
+	r.MaxAge = age
 	if o := x.Rotate; o != nil {
 		if !slices.Contains([]string{"postgres", "redis", driverOpenClaw, "exec"}, o.Driver) {
 			return r, faultf(append(at, "rotate", "driver"), "%q is none of postgres, redis, openclaw, exec", o.Driver)
@@ -142,8 +146,26 @@ func (p *Project) readRequirement(at []string, name secrets.Name, extensions typ
 		if err := checkRotation(append(at, "rotate"), r.Rotate); err != nil {
 			return r, err
 		}
+		if err := readRoles(append(at, "rotate"), name, &r.Rotate, o.Roles, o.Owner); err != nil {
+			return r, err
+		}
 	}
 	return r, nil
+}
+
+// readMaxAge reads a max_age: nothing is the default, "never" and 0 are no limit.
+func readMaxAge(given any) (time.Duration, error) {
+	switch given {
+	case nil:
+		return defaultMaxAge, nil
+	case "never", "0", 0.0:
+		return 0, nil
+	}
+	text, ok := given.(string)
+	if !ok {
+		return 0, errors.New("want an age such as 90d, or never")
+	}
+	return parseAge(text)
 }
 
 // driverOpenClaw also is the on_change of a service that is reloaded with the token that this driver rotates.

@@ -102,32 +102,24 @@ func TestLoad(t *testing.T) {
 		{Name: "API_TOKEN", UsedBy: []string{"hup", "web"}, Generate: &secrets.Recipe{Length: 32}, MaxAge: (14*24 + 12) * time.Hour},
 		{Name: "DB_PASSWORD", Description: "the database", UsedBy: []string{"db", "web"}, Generate: &secrets.Recipe{Length: 24},
 			Rotate: secrets.Rotation{Driver: "postgres", Service: "db", User: "app", Database: "main"}, MaxAge: 90 * 24 * time.Hour, RevokeURL: "https://example.com/revoke"},
-		{Name: "UNUSED"},
+		{Name: "UNUSED", MaxAge: 90 * 24 * time.Hour},
 	}
 	if !reflect.DeepEqual(p.Requirements, requirements) {
 		t.Errorf("requirements:\n got %+v\nwant %+v", p.Requirements, requirements)
 	}
 }
 
-func TestLoadDrivers(t *testing.T) {
-	p := load(t, `
-name: drivers
-services:
-  claw: { image: "claw:1", secrets: [TOKEN], x-minibot: { on_change: openclaw } }
-  app: { image: "app:1", secrets: [KEY] }
-secrets:
-  TOKEN: { environment: TOKEN, x-minibot: { rotate: { driver: openclaw, service: claw } } }
-  KEY: { environment: KEY, x-minibot: { rotate: { driver: exec, service: app, user: me, command: [rotate, "-v"], overlaps: true } } }
-`)
-	if got := p.Services["claw"].OnChange; got != "openclaw" {
-		t.Errorf("on_change %q", got)
+func TestMaxAge(t *testing.T) {
+	for given, want := range map[string]time.Duration{
+		"{}": defaultMaxAge, "{ max_age: }": defaultMaxAge, "{ max_age: never }": 0, "{ max_age: 0 }": 0, "{ max_age: '0' }": 0, "{ max_age: 1w }": 7 * 24 * time.Hour,
+	} {
+		p := load(t, badHead+"secrets:\n  a:\n    environment: A\n    x-minibot: "+given+"\n")
+		if got := p.Requirements[0].MaxAge; got != want {
+			t.Errorf("%s: %v, want %v", given, got, want)
+		}
 	}
-	want := []secrets.Requirement{
-		{Name: "KEY", UsedBy: []string{"app"}, Rotate: secrets.Rotation{Driver: "exec", Service: "app", User: "me", Command: []string{"rotate", "-v"}, Overlaps: true}},
-		{Name: "TOKEN", UsedBy: []string{"claw"}, Rotate: secrets.Rotation{Driver: "openclaw", Service: "claw"}},
-	}
-	if !reflect.DeepEqual(p.Requirements, want) {
-		t.Errorf("requirements:\n got %+v\nwant %+v", p.Requirements, want)
+	if got := load(t, badHead+"secrets: { a: { environment: A } }\n").Requirements[0].MaxAge; got != 90*24*time.Hour {
+		t.Errorf("without x-minibot: %v", got)
 	}
 }
 
@@ -207,67 +199,83 @@ func TestHash(t *testing.T) {
 	}
 }
 
-const badHead = "name: bad\nservices:\n  web:\n    image: web:1\n"
+const rolesHead = badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      rotate: { "
 
-const badRotate = badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      rotate:\n        service: web\n"
+const badHead = "name: bad\nservices:\n  web:\n    image: web:1\n"
 
 // badFiles are compose files whose fault is on the line with the comment "here".
 var badFiles = map[string]struct{ text, message, hint string }{
-	"syntax":                 {badHead + "    command: [a, b\n  other:  # here\n    image: x\n", "", ""},
-	"tab":                    {badHead + "\tcommand: a # here\n", "", ""},
-	"unknown service key":    {badHead + "    comand: a # here\n", "comand", ""},
-	"wrong type":             {badHead + "    ports: 80 # here\n", "services.web.ports", ""},
-	"bad variable":           {badHead + "    command: ${a # here\n", "services.web.command", ""},
-	"unset variable":         {badHead + "    command: a $TOKEN # here\n", "variable is not set: $TOKEN", "[env]"},
-	"undefined secret":       {badHead + "    secrets:\n      - TOKEN # here\n", "undefined secret TOKEN", "declare it"},
-	"undefined dependency":   {badHead + "    depends_on:\n      - db # here\n", "db", ""},
-	"undefined network":      {badHead + "    networks:\n      - back # here\n", "back", ""},
-	"top-level x-minibot":    {badHead + "x-minibot: { a: 1 } # here\n", "x-minibot", ""},
-	"unknown key":            {badHead + "    x-minibot:\n      heal: none\n      heel: none # here\n", "services.web.x-minibot.heel: unknown key", "on_change, signal, exec, heal"},
-	"empty extension":        {badHead + "    x-minibot: # here\n", "services.web.x-minibot: is empty", ""},
-	"extension of a merge":   {"x-b: &b\n  x-minibot:\n    heel: 1 # here\n" + badHead + "    <<: *b\n", "unknown key", ""},
-	"on_change":              {badHead + "    x-minibot:\n      on_change: reboot # here\n", `"reboot" is none of`, ""},
-	"openclaw without token": {badHead + "    x-minibot:\n      on_change: openclaw # here\n", "no secret has it", "driver: openclaw, service: web"},
-	"openclaw of another":    {badHead + "    x-minibot:\n      on_change: openclaw # here\n  claw:\n    image: x\nsecrets:\n  a:\n    environment: A\n    x-minibot:\n      rotate: { driver: openclaw, service: claw }\n", "no secret has it", ""},
-	"on_change type":         {badHead + "    x-minibot:\n      on_change: [a] # here\n", "x-minibot.on_change", ""},
-	"no signal":              {badHead + "    x-minibot:\n      on_change: signal # here\n", "needs the name of a signal", ""},
-	"signal alone":           {badHead + "    x-minibot:\n      signal: SIGHUP # here\n", "goes with", ""},
-	"no exec":                {badHead + "    x-minibot:\n      on_change: exec\n      exec: [] # here\n", "needs a command", ""},
-	"exec as text":           {badHead + "    x-minibot:\n      on_change: exec\n      exec: app reload # here\n", "exec", ""},
-	"exec alone":             {badHead + "    x-minibot:\n      exec: [a] # here\n", "goes with", ""},
-	"heal":                   {badHead + "    x-minibot:\n      heal: sometimes # here\n", "heal", ""},
-	"scale":                  {badHead + "    scale: 2 # here\n", "exactly one", ""},
-	"replicas":               {badHead + "    deploy:\n      replicas: 0 # here\n", "exactly one", ""},
-	"hook":                   {badHead + "    post_start: # here\n      - command: a\n", "lifecycle hooks", ""},
-	"keeper":                 {badHead + "  keeper: # here\n    image: x\n", "reserved", "another name"},
-	"reserved volume":        {badHead + "volumes:\n  secrets-x: # here\n", "reserved", ""},
-	"file secret":            {badHead + "secrets:\n  a: # here\n    file: ./a\n", "only secrets with", "environment: A"},
-	"external secret":        {badHead + "secrets:\n  a: # here\n    external: true\n", "only secrets with", ""},
-	"secret's name":          {badHead + "secrets:\n  a:\n    environment: lower # here\n", "invalid secret name", ""},
-	"twice":                  {badHead + "secrets:\n  a:\n    environment: A\n  b:\n    environment: A # here\n", "declared by secrets.a", ""},
-	"unknown secret key":     {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      max-age: 90d # here\n", "unknown key", "max_age"},
-	"unknown nested key":     {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      generate:\n        lengths: 20 # here\n", "unknown key", ""},
-	"short":                  {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      generate:\n        length: 15 # here\n", "not between", ""},
-	"length type":            {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      generate:\n        length: long # here\n", "generate.length", ""},
-	"max_age":                {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      max_age: soon # here\n", "not an age", ""},
-	"driver":                 {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      rotate:\n        driver: oracle # here\n", "none of postgres, redis, openclaw, exec", ""},
-	"exec without command":   {strings.Replace(badRotate, "rotate:", "rotate: # here", 1) + "        driver: exec\n", "needs a command", ""},
-	"exec's empty command":   {badRotate + "        driver: exec\n        command: [] # here\n", "needs a command, as a list", ""},
-	"exec's command as text": {badRotate + "        driver: exec\n        command: rotate.sh # here\n", "rotate.command", ""},
-	"command of redis":       {badRotate + "        driver: redis\n        command: [a] # here\n", "goes with driver: exec only", ""},
-	"overlaps of redis":      {badRotate + "        driver: redis\n        overlaps: true # here\n", "goes with driver: exec only", ""},
-	"user of openclaw":       {badRotate + "        driver: openclaw\n        user: a # here\n", "no user", ""},
-	"database of exec":       {badRotate + "        driver: exec\n        command: [a]\n        database: a # here\n", "goes with driver: postgres only", ""},
-	"rotate where":           {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      rotate:\n        driver: redis\n        service: cache # here\n", `no service "cache"`, ""},
-	"target elsewhere":       {badHead + "    secrets:\n      - source: a # here\n        target: /etc/a\nsecrets: { a: { environment: A } }\n", "not a plain file name", ""},
-	"target below":           {badHead + "    secrets:\n      - source: a # here\n        target: x/a\nsecrets: { a: { environment: A } }\n", "not a plain file name", ""},
-	"hidden target":          {badHead + "    secrets:\n      - source: a # here\n        target: .stage\nsecrets: { a: { environment: A } }\n", "not a plain file name", ""},
-	"same target":            {badHead + "    secrets:\n      - a\n      - source: b # here\n        target: a\nsecrets: { a: { environment: A }, b: { environment: B } }\n", "two secrets", ""},
-	"uid":                    {badHead + "    secrets:\n      - source: a # here\n        uid: node\nsecrets: { a: { environment: A } }\n", `uid "node"`, ""},
-	"mode":                   {badHead + "    secrets:\n      - source: a # here\n        mode: 04755\nsecrets: { a: { environment: A } }\n", "permission bits", ""},
-	"mount on top":           {badHead + "    secrets: [a]\n    tmpfs: # here\n      - /run/secrets\nsecrets: { a: { environment: A } }\n", "collides", ""},
-	"container name twice":   {badHead + "    container_name: xy\n  yet:\n    image: x\n    container_name: xy # here\n", "too", ""},
-	"config from nowhere":    {badHead + "configs:\n  a:\n    environment: A # here\n", "variable is not set: A", "[env]"},
+	"syntax":               {badHead + "    command: [a, b\n  other:  # here\n    image: x\n", "", ""},
+	"tab":                  {badHead + "\tcommand: a # here\n", "", ""},
+	"unknown service key":  {badHead + "    comand: a # here\n", "comand", ""},
+	"wrong type":           {badHead + "    ports: 80 # here\n", "services.web.ports", ""},
+	"bad variable":         {badHead + "    command: ${a # here\n", "services.web.command", ""},
+	"unset variable":       {badHead + "    command: a $TOKEN # here\n", "variable is not set: $TOKEN", "[env]"},
+	"undefined secret":     {badHead + "    secrets:\n      - TOKEN # here\n", "undefined secret TOKEN", "declare it"},
+	"undefined dependency": {badHead + "    depends_on:\n      - db # here\n", "db", ""},
+	"undefined network":    {badHead + "    networks:\n      - back # here\n", "back", ""},
+	"top-level x-minibot":  {badHead + "x-minibot: { a: 1 } # here\n", "x-minibot", ""},
+	"unknown key":          {badHead + "    x-minibot:\n      heal: none\n      heel: none # here\n", "services.web.x-minibot.heel: unknown key", "on_change, signal, exec, heal"},
+	"empty extension":      {badHead + "    x-minibot: # here\n", "services.web.x-minibot: is empty", ""},
+	"extension of a merge": {"x-b: &b\n  x-minibot:\n    heel: 1 # here\n" + badHead + "    <<: *b\n", "unknown key", ""},
+	"on_change":            {badHead + "    x-minibot:\n      on_change: reboot # here\n", `"reboot" is none of`, ""},
+	"on_change type":       {badHead + "    x-minibot:\n      on_change: [a] # here\n", "x-minibot.on_change", ""},
+	"no signal":            {badHead + "    x-minibot:\n      on_change: signal # here\n", "needs the name of a signal", ""},
+	"signal alone":         {badHead + "    x-minibot:\n      signal: SIGHUP # here\n", "goes with", ""},
+	"no exec":              {badHead + "    x-minibot:\n      on_change: exec\n      exec: [] # here\n", "needs a command", ""},
+	"exec as text":         {badHead + "    x-minibot:\n      on_change: exec\n      exec: app reload # here\n", "exec", ""},
+	"exec alone":           {badHead + "    x-minibot:\n      exec: [a] # here\n", "goes with", ""},
+	"heal":                 {badHead + "    x-minibot:\n      heal: sometimes # here\n", "heal", ""},
+	"scale":                {badHead + "    scale: 2 # here\n", "exactly one", ""},
+	"replicas":             {badHead + "    deploy:\n      replicas: 0 # here\n", "exactly one", ""},
+	"hook":                 {badHead + "    post_start: # here\n      - command: a\n", "lifecycle hooks", ""},
+	"keeper":               {badHead + "  keeper: # here\n    image: x\n", "reserved", "another name"},
+	"reserved volume":      {badHead + "volumes:\n  secrets-x: # here\n", "reserved", ""},
+	"file secret":          {badHead + "secrets:\n  a: # here\n    file: ./a\n", "only secrets with", "environment: A"},
+	"external secret":      {badHead + "secrets:\n  a: # here\n    external: true\n", "only secrets with", ""},
+	"secret's name":        {badHead + "secrets:\n  a:\n    environment: lower # here\n", "invalid secret name", ""},
+	"twice":                {badHead + "secrets:\n  a:\n    environment: A\n  b:\n    environment: A # here\n", "declared by secrets.a", ""},
+	"unknown secret key":   {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      max-age: 90d # here\n", "unknown key", "max_age"},
+	"unknown nested key":   {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      generate:\n        lengths: 20 # here\n", "unknown key", ""},
+	"short":                {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      generate:\n        length: 15 # here\n", "not between", ""},
+	"length type":          {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      generate:\n        length: long # here\n", "generate.length", ""},
+	"max_age":              {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      max_age: soon # here\n", "not an age", ""},
+	"max_age's unit":       {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      max_age: 90 # here\n", "want an age such as 90d, or never", ""},
+	"empty max_age":        {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      max_age: '' # here\n", "not an age", ""},
+	"driver":               {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      rotate:\n        driver: oracle # here\n", "none of postgres, redis, openclaw, exec", ""},
+	"rotate where":         {badHead + "secrets:\n  a:\n    environment: A\n    x-minibot:\n      rotate:\n        driver: redis\n        service: cache # here\n", `no service "cache"`, ""},
+	"roles of redis":       {rolesHead + "driver: redis, service: web, roles: [a, b], owner: c } # here\n", "postgres only", ""},
+	"owner of redis":       {rolesHead + "driver: redis, service: web, owner: c } # here\n", "postgres only", ""},
+	"no owner":             {rolesHead + "driver: postgres, service: web, roles: [a, b] } # here\n", "need an owner", "owner: NAME"},
+	"owner alone":          {rolesHead + "driver: postgres, service: web, owner: c } # here\n", "exactly two", ""},
+	"one role":             {rolesHead + "driver: postgres, service: web, roles: [a], owner: c } # here\n", "exactly two", ""},
+	"no roles":             {rolesHead + "driver: postgres, service: web, roles: [], owner: c } # here\n", "exactly two", ""},
+	"three roles":          {rolesHead + "driver: postgres, service: web, roles: [a, b, d], owner: c } # here\n", "exactly two", ""},
+	"the same role":        {rolesHead + "driver: postgres, service: web, roles: [a, a], owner: c } # here\n", "exactly two", ""},
+	"empty role":           {rolesHead + "driver: postgres, service: web, roles: [a, ''], owner: c } # here\n", `"" cannot be`, ""},
+	"role with a space":    {rolesHead + "driver: postgres, service: web, roles: [a, b c], owner: c } # here\n", `"b c" cannot be`, ""},
+	"role of Postgres":     {rolesHead + "driver: postgres, service: web, roles: [a, pg_b], owner: c } # here\n", `"pg_b" cannot be`, ""},
+	"role is owner":        {rolesHead + "driver: postgres, service: web, roles: [a, c], owner: c } # here\n", `"c" is the user, the owner`, ""},
+	"role is user":         {rolesHead + "driver: postgres, service: web, user: a, roles: [a, b], owner: c } # here\n", `"a" is the user`, ""},
+	"owner is user":        {rolesHead + "driver: postgres, service: web, roles: [a, b], owner: postgres } # here\n", `"postgres" is the user`, ""},
+	"bad owner":            {rolesHead + "driver: postgres, service: web, roles: [a, b], owner: public } # here\n", `"public" cannot be`, ""},
+	"database with a line": {rolesHead + "driver: postgres, service: web, database: \"a\\nb\", roles: [a, b], owner: c } # here\n", "connection service file", ""},
+	"unknown role key":     {rolesHead + "driver: postgres, service: web, role: [a, b] } # here\n", "unknown key", ""},
+	"too long for a user": {strings.ReplaceAll(rolesHead, "environment: A", "environment: "+strings.Repeat("A", 60)) +
+		"driver: postgres, service: web, roles: [a, b], owner: c } # here\n", "invalid secret name", "shorter"},
+	"user's name twice": {badHead + "secrets:\n  b:\n    environment: A_USER # here\n  a:\n    environment: A\n    x-minibot: { rotate: { driver: postgres, service: web, roles: [a, b], owner: c } }\n",
+		"the role that logs in with A", ""},
+	"user's file twice": {badHead + "    secrets:\n      - a\n      - source: b # here\n        target: a.pgservice\nsecrets: { b: { environment: B }, a: { environment: A, x-minibot: { rotate: { driver: postgres, service: web, roles: [a, b], owner: c } } } }\n",
+		"two secrets", ""},
+	"target elsewhere":     {badHead + "    secrets:\n      - source: a # here\n        target: /etc/a\nsecrets: { a: { environment: A } }\n", "not a plain file name", ""},
+	"target below":         {badHead + "    secrets:\n      - source: a # here\n        target: x/a\nsecrets: { a: { environment: A } }\n", "not a plain file name", ""},
+	"hidden target":        {badHead + "    secrets:\n      - source: a # here\n        target: .stage\nsecrets: { a: { environment: A } }\n", "not a plain file name", ""},
+	"same target":          {badHead + "    secrets:\n      - a\n      - source: b # here\n        target: a\nsecrets: { a: { environment: A }, b: { environment: B } }\n", "two secrets", ""},
+	"uid":                  {badHead + "    secrets:\n      - source: a # here\n        uid: node\nsecrets: { a: { environment: A } }\n", `uid "node"`, ""},
+	"mode":                 {badHead + "    secrets:\n      - source: a # here\n        mode: 04755\nsecrets: { a: { environment: A } }\n", "permission bits", ""},
+	"mount on top":         {badHead + "    secrets: [a]\n    tmpfs: # here\n      - /run/secrets\nsecrets: { a: { environment: A } }\n", "collides", ""},
+	"container name twice": {badHead + "    container_name: xy\n  yet:\n    image: x\n    container_name: xy # here\n", "too", ""},
+	"config from nowhere":  {badHead + "configs:\n  a:\n    environment: A # here\n", "variable is not set: A", "[env]"},
 }
 
 func TestLoadErrorsNameTheLine(t *testing.T) {

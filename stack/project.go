@@ -81,6 +81,8 @@ type File struct {
 	Name     string
 	UID, GID int
 	Mode     int64 // permission bits
+	// Connection is nil for a file that holds Secret's value and nothing else.
+	Connection *Connection
 }
 
 const defaultStopGrace = 10 * time.Second

@@ -92,7 +92,7 @@ func (r record) closed(files []File, stale string) record {
 func fingerprint(salt []byte, files []File, values map[secrets.Name]secrets.Value) string {
 	mac := hmac.New(sha256.New, salt)
 	for _, f := range files {
-		value := values[f.Secret].Reveal()
+		value := f.content(values)
 		_, _ = fmt.Fprintf(mac, "%q %d %d %o %d\n", f.Name, f.UID, f.GID, f.Mode, len(value)) // a hash never fails
 		_, _ = mac.Write(value)
 		clear(value)

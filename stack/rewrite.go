@@ -116,12 +116,12 @@ func (p *Project) view(name string, service types.ServiceConfig, names map[strin
 		d := service.DependsOn[on]
 		view.DependsOn = append(view.DependsOn, Dependency{Service: on, Condition: d.Condition, Required: d.Required, Restart: d.Restart})
 	}
-	view.Files, err = secretFiles(append(at, "secrets"), service.Secrets, names)
+	view.Files, err = p.secretFiles(append(at, "secrets"), service.Secrets, names)
 	if err != nil {
 		return Service{}, err
 	}
 	for _, f := range view.Files {
-		view.Secrets = append(view.Secrets, f.Secret)
+		view.Secrets = append(view.Secrets, f.secrets()...)
 	}
 	slices.Sort(view.Secrets)
 	view.Secrets = slices.Compact(view.Secrets)
@@ -180,17 +180,19 @@ func checkMounts(at []string, service types.ServiceConfig, hasFiles bool) error 
 	return nil
 }
 
-func secretFiles(at []string, references []types.ServiceSecretConfig, names map[string]secrets.Name) ([]File, error) {
+func (p *Project) secretFiles(at []string, references []types.ServiceSecretConfig, names map[string]secrets.Name) ([]File, error) {
 	var files []File
 	for i, reference := range references {
 		file, err := secretFile(reference, names)
-		if err == nil && slices.ContainsFunc(files, func(f File) bool { return f.Name == file.Name }) {
-			err = fmt.Errorf("two secrets have the file name %q", file.Name)
-		}
 		if err != nil {
 			return nil, &fault{path: append(slices.Clone(at), strconv.Itoa(i)), err: err}
 		}
-		files = append(files, file)
+		for _, file := range append([]File{file}, p.companions(file)...) {
+			if slices.ContainsFunc(files, func(f File) bool { return f.Name == file.Name }) {
+				return nil, faultf(append(slices.Clone(at), strconv.Itoa(i)), "two secrets have the file name %q", file.Name)
+			}
+			files = append(files, file)
+		}
 	}
 	slices.SortFunc(files, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
 	return files, nil

@@ -110,6 +110,9 @@ func (d *decision) gate(s Service) hold {
 	if len(s.Missing) > 0 {
 		return hold{"not set: " + strings.Join(s.Missing, ", "), "mb-secrets set " + s.Missing[0], true}
 	}
+	if s.Held != "" {
+		return hold{s.Held, s.HeldHint, s.HeldHint != ""}
+	}
 	for _, dep := range s.DependsOn {
 		if h := d.waits(s.Name, dep); h.reason != "" {
 			return h

@@ -170,7 +170,7 @@ func (e *engine) carryOut(a Action) error {
 			e.end(a.Service, b, 143)
 		}
 		return e.start(a.Service, b)
-	case ActionStop:
+	case ActionStop, ActionKill:
 		if b.Running {
 			e.end(a.Service, b, 143)
 		}

@@ -227,7 +227,7 @@ func (d *decision) project() {
 	}
 	create := ""
 	switch {
-	case len(d.wanted.Services) == 0:
+	case len(d.wanted.Services) == 0, d.wanted.Halted:
 	case d.wanted.Create != d.st.created:
 		create = "definition changed"
 	case missing != "":

@@ -80,7 +80,7 @@ func (l *law) check(a Event) {
 	s, seen := l.wanted.Services[a.Service], l.engine.last
 	switch a.Action {
 	case ActionStart, ActionRestart, ActionRecreate, ActionAdopt:
-	case ActionStop:
+	case ActionStop, ActionKill:
 		if !s.Stopped {
 			l.t.Errorf("stopped %s, which is wanted up", a.Service)
 		}

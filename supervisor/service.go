@@ -69,7 +69,14 @@ func (d *decision) instances(s Service) map[string]string {
 func (d *decision) stop(s Service, r *record) view {
 	if !r.cond.running() {
 		r.soft = retry{}
-		return view{state: "stopped", reason: "stopped on request", settled: true}
+		v := view{state: "stopped", reason: "stopped on request", settled: true}
+		if d.wanted.Halted {
+			v.reason = "locked down"
+		}
+		return v
+	}
+	if d.wanted.Halted {
+		return d.softly(r, Action{Kind: ActionKill, Reason: "locked down"}, "running")
 	}
 	for _, name := range sortedNames(d.wanted.Services) {
 		o := d.wanted.Services[name]
@@ -218,7 +225,7 @@ func startingView(r *record) view {
 func busyView(r *record) view {
 	v := view{state: "starting", reason: r.busy.Reason}
 	switch {
-	case r.busy.Kind == ActionStop:
+	case r.busy.Kind == ActionStop, r.busy.Kind == ActionKill:
 		v = view{state: "running", reason: "stopping"}
 	case r.busy.Kind == ActionAdopt:
 		v.state = "running"

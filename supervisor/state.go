@@ -128,7 +128,7 @@ func (r *record) finished(kind ActionKind) {
 		if r.pending != nil {
 			r.against = r.pending
 		}
-	case ActionStop:
+	case ActionStop, ActionKill:
 		r.up, r.lost = false, false
 		r.calm()
 	}

@@ -52,6 +52,8 @@ type Service struct {
 	Completes   bool // some service waits for this one to end well; exit 0 is its goal and it is not started again
 	NoHeal      bool // report that it died or is unhealthy, but start it only at first and when a person asks
 	Stopped     bool // a person's intent: keep it down
+	// Held, when not empty, says why the service is not started or restarted for now. With HeldHint only a person can end that.
+	Held, HeldHint string
 	// Revision changes when what the service is given does, such as a secret: its failures are forgotten, and it is
 	// tried again at once.
 	Revision uint64
@@ -63,6 +65,8 @@ type Wanted struct {
 	// Create counts the reasons to run ActionCreate although no container is missing: it rises when the compose
 	// definition changed. The supervisor creates once for each new value; zero is no reason.
 	Create uint64
+	// Halted: nothing is created, and what is wanted down is killed, all at once and without regard to who depends on whom.
+	Halted bool
 }
 
 // Health is a container's health; it counts only while the container runs.
@@ -110,11 +114,12 @@ const (
 	ActionStop     // likewise
 	ActionAdopt    // signal or exec, so that the service takes what was delivered
 	ActionRecreate // stop, remove, create and start one service's container; honours stop_grace_period
+	ActionKill     // at once
 )
 
 // String returns the action's verb.
 func (k ActionKind) String() string {
-	verbs := [...]string{"create", "feed", "withdraw", "start", "restart", "stop", "adopt", "recreate"}
+	verbs := [...]string{"create", "feed", "withdraw", "start", "restart", "stop", "adopt", "recreate", "kill"}
 	if int(k) < len(verbs) {
 		return verbs[k]
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
+	"regexp"
 	"time"
 
 	"minibot/commandline"
@@ -13,6 +15,8 @@ import (
 	"minibot/console"
 	"minibot/control"
 	"minibot/hint"
+	"minibot/plan"
+	"minibot/rotation"
 	"minibot/secrets"
 	"minibot/secrets/migration"
 	"minibot/secrets/stores"
@@ -34,12 +38,12 @@ type app struct {
 	choose   func(context.Context) (kind, why string)
 	security string // the program of the store "security"; "" is macOS's own
 
-	place    *place
-	opened   secrets.Store
-	asking   error  // how the passphrase's prompt was interrupted
-	answer   string // to that prompt
-	required []secrets.Requirement
-	loaded   bool
+	place   *place
+	opened  secrets.Store
+	asking  error  // how the passphrase's prompt was interrupted
+	answer  string // to that prompt
+	project *stack.Project
+	noWait  bool // a change fails rather than wait for another one
 }
 
 // place is the installation that a command works on.
@@ -105,7 +109,7 @@ func (a *app) backend(ctx context.Context) (control.SecretsBackend, bool, error)
 		err = lock(bounded, func() error { return nil })
 		switch {
 		case err == nil:
-			return &local{lock, a.openStore, a.requirements, a.moveStore}, false, nil
+			return &local{lock, a.openStore, a.load, a.receipts, a.moveStore}, false, nil
 		case !errors.Is(err, control.ErrDaemonHolds) && bounded.Err() == nil:
 			return nil, false, err
 		}
@@ -170,15 +174,40 @@ func (a *app) storeOptions(ctx context.Context) stores.Options {
 	}
 }
 
-// requirements reads the compose file.
-func (a *app) requirements(ctx context.Context) ([]secrets.Requirement, error) {
-	if a.loaded {
-		return a.required, nil
+// load reads the compose file.
+func (a *app) load(ctx context.Context) (*stack.Project, error) {
+	if a.project != nil {
+		return a.project, nil
 	}
 	project, err := stack.Load(ctx, stack.LoadOptions{File: a.place.paths.Compose, Env: a.place.config.Env})
 	if err != nil {
 		return nil, err
 	}
-	a.required, a.loaded = project.Requirements, true
-	return a.required, nil
+	a.project = project
+	return project, nil
 }
+
+// receipts reads the journal of a daemon that does not run.
+func (a *app) receipts() ([]control.Receipt, error) {
+	list, err := rotation.Receipts(a.place.paths.Rotation)
+	return plan.Receipts(list), err
+}
+
+// order is what every change says beside its content.
+func (a *app) order() control.Order { return control.Order{By: by(), NoWait: a.noWait} }
+
+// by names whoever runs this program, as control takes it.
+func by() string {
+	person, err := user.Current()
+	if err != nil { // a uid without a name
+		return ""
+	}
+	name := unusual.ReplaceAllString(person.Username, "_")
+	name = name[:min(len(name), 48)]
+	if os.Getenv("SSH_CONNECTION") != "" {
+		name += " (ssh)"
+	}
+	return name
+}
+
+var unusual = regexp.MustCompile(`[^A-Za-z0-9._@-]`)

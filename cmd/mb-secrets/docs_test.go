@@ -94,11 +94,11 @@ func TestDocsTable(t *testing.T) {
 	if _, err := a.open(home); err != nil {
 		t.Fatal(err)
 	}
-	required, err := a.requirements(t.Context())
+	project, err := a.load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range required {
+	for _, r := range project.Requirements {
 		row := "| `" + string(r.Name) + "` | " + strings.Join(r.UsedBy, ", ") + " | "
 		_, rest, found := strings.Cut(string(text), row)
 		rest, _, _ = strings.Cut(rest, "\n")

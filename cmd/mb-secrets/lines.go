@@ -7,7 +7,6 @@ import (
 	"io"
 
 	"minibot/commandline"
-	"minibot/console"
 	"minibot/control"
 	"minibot/hint"
 	"minibot/secrets"
@@ -85,12 +84,5 @@ func (a *app) store(ctx context.Context, list []control.Secret, lines []assignme
 	if err != nil {
 		return err
 	}
-	return backend.Change(ctx, changes, func(p control.Progress) {
-		switch {
-		case daemon && p.Message != "":
-			a.io.Progress(p.Service, p.Message)
-		case !daemon:
-			_ = a.io.Print("%s", console.Escape(p.Message)) // a closed stdout changes nothing
-		}
-	})
+	return backend.Change(ctx, control.ChangeOrder{Changes: changes, Order: a.order()}, a.reporter(daemon))
 }

@@ -5,20 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"minibot/commandline"
 	"minibot/control"
 	"minibot/hint"
+	"minibot/plan"
 	"minibot/rotation"
 	"minibot/secrets"
+	"minibot/stack"
 )
 
 // local is the secrets backend without a daemon: each call opens the store under the lock and lets go of both.
 type local struct {
-	lock         func(ctx context.Context, do func() error) error
-	open         func(ctx context.Context) (secrets.Store, error)
-	requirements func(ctx context.Context) ([]secrets.Requirement, error)
-	migrate      func(ctx context.Context, m control.Migration, report func(control.Progress)) error
+	lock     func(ctx context.Context, do func() error) error
+	open     func(ctx context.Context) (secrets.Store, error)
+	project  func(ctx context.Context) (*stack.Project, error)
+	receipts func() ([]control.Receipt, error) // of the daemon that ran last
+	migrate  func(ctx context.Context, m control.Migration, report func(control.Progress)) error
 }
 
 // with opens the store for one operation. What could ask a person or takes long happens in open, before the lock.
@@ -32,7 +36,11 @@ func (l *local) with(ctx context.Context, do func(secrets.Store) error) error {
 
 // Secrets lists what is stored and what is required, by name.
 func (l *local) Secrets(ctx context.Context) ([]control.Secret, error) {
-	required, err := l.requirements(ctx)
+	project, err := l.project(ctx)
+	if err != nil {
+		return nil, err
+	}
+	receipts, err := l.receipts()
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +52,7 @@ func (l *local) Secrets(ctx context.Context) ([]control.Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	return control.SecretRows(required, entries), nil
+	return control.SecretRows(project.Requirements, entries, receipts, time.Now()), nil
 }
 
 // Reveal returns the current value of name.
@@ -58,14 +66,14 @@ func (l *local) Reveal(ctx context.Context, name secrets.Name) (secrets.Value, e
 }
 
 // Change stores nothing unless every change can be stored, then each: in current, or in pending where a database still has the current value.
-func (l *local) Change(ctx context.Context, changes []control.Change, report func(control.Progress)) error {
-	required, err := l.requirements(ctx)
+func (l *local) Change(ctx context.Context, order control.ChangeOrder, report func(control.Progress)) error {
+	project, err := l.project(ctx)
 	if err != nil {
 		return err
 	}
 	var ready []prepared
-	for _, change := range changes {
-		one, err := prepare(required, change)
+	for _, change := range order.Changes {
+		one, err := prepare(project.Requirements, change)
 		if err != nil {
 			return err
 		}
@@ -140,6 +148,73 @@ func valueOf(change control.Change, recipe *secrets.Recipe) (secrets.Value, erro
 func noRecipe(name secrets.Name) error {
 	err := commandline.Usage("the compose file does not say how to generate %s", name)
 	return hint.Wrap(err, "mb-secrets set %s, or mb-secrets generate %s --length 32", name, name)
+}
+
+// Rotate stages what a daemon would bring into force: values that are made here, or the previous ones.
+func (l *local) Rotate(ctx context.Context, r control.Rotation, report func(control.Progress)) error {
+	if r.Rehearse {
+		err := fmt.Errorf("a rehearsal goes through the running services, which only minibotd can: %w", control.ErrUnreachable)
+		return hint.Wrap(err, "start it with `minibotd run`; mb-secrets rotate --plan does without")
+	}
+	_, rows, choice, err := l.choose(ctx, r)
+	if err != nil {
+		return err
+	}
+	for _, note := range plan.Notes(rows, choice) {
+		report(control.Progress{Message: note})
+	}
+	order := control.ChangeOrder{Order: r.Order}
+	for _, name := range choice.Names {
+		change := control.Change{Name: name, Generate: true}
+		if r.Rollback {
+			previous, err := l.previous(ctx, name)
+			if err != nil {
+				return err
+			}
+			change = control.Change{Name: name, Value: previous.Reveal()}
+		}
+		order.Changes = append(order.Changes, change)
+	}
+	return l.Change(ctx, order, report)
+}
+
+func (l *local) choose(ctx context.Context, r control.Rotation) (*stack.Project, []control.Secret, plan.Choice, error) {
+	project, err := l.project(ctx)
+	if err != nil {
+		return nil, nil, plan.Choice{}, err
+	}
+	rows, err := l.Secrets(ctx)
+	if err != nil {
+		return nil, nil, plan.Choice{}, err
+	}
+	choice, err := plan.Choose(project.Requirements, rows, r)
+	return project, rows, choice, err
+}
+
+// previous reads what was in force before.
+func (l *local) previous(ctx context.Context, name secrets.Name) (secrets.Value, error) {
+	var item secrets.Item
+	err := l.with(ctx, func(store secrets.Store) (err error) {
+		item, err = store.Get(ctx, name, secrets.Previous)
+		return err
+	})
+	return item.Value, err
+}
+
+// Plan says what a daemon would do.
+func (l *local) Plan(ctx context.Context, r control.Rotation) (control.Plan, error) {
+	project, rows, choice, err := l.choose(ctx, r)
+	if err != nil {
+		return control.Plan{}, err
+	}
+	receipts, err := l.receipts()
+	return plan.Make(project, rows, choice, receipts), err
+}
+
+// History reads what the daemon left.
+func (l *local) History(_ context.Context, name secrets.Name) ([]control.Receipt, error) {
+	receipts, err := l.receipts()
+	return plan.Of(receipts, name), err
 }
 
 // Migrate holds the lock for the whole move: a daemon that starts meanwhile waits for it.

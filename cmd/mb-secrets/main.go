@@ -1,5 +1,5 @@
 // Command mb-secrets is what a person types to keep the secrets of a minibot installation: set, get, list, delete,
-// generate, exec, and init for the first time.
+// generate, rotate, rollback, history, exec, and init for the first time.
 //
 // While minibotd runs it is a client of it; without it, it opens the store itself, under the lock that keeps a
 // starting daemon waiting, and never across a prompt. It never takes a value from argv or the environment, and never

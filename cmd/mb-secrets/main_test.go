@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -173,22 +175,32 @@ func listing(ts *testscript.TestScript, _ bool, args []string) {
 // daemon starts a daemon for the script's home: the real server over a store in memory.
 func daemon(ts *testscript.TestScript, _ bool, _ []string) {
 	home := ts.Getenv("MINIBOT_HOME")
+	end, err := serveFake(home, newFakeDaemon(filepath.Join(home, "compose.yaml")))
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(end()) })
+}
+
+// serveFake holds the lock and the socket of home until end is called.
+func serveFake(home string, backend control.Backend) (end func() error, err error) {
 	run := filepath.Join(home, "run")
-	ts.Check(os.MkdirAll(run, 0o700))
+	if err := os.MkdirAll(run, 0o700); err != nil {
+		return nil, err
+	}
 	release, err := control.AcquireLock(context.Background(), filepath.Join(run, "minibotd.lock"))
-	ts.Check(err)
-	ts.Defer(func() { ts.Check(release()) })
-	ctx, cancel := context.WithCancel(context.Background())
+	if err != nil {
+		return nil, err
+	}
 	listener, err := control.Listen(filepath.Join(run, "minibotd.sock"))
-	ts.Check(err)
+	if err != nil {
+		return nil, errors.Join(err, release())
+	}
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() {
-		done <- (&control.Server{Backend: newFakeDaemon(filepath.Join(home, "compose.yaml"))}).Serve(ctx, listener)
-	}()
-	ts.Defer(func() {
+	go func() { done <- (&control.Server{Backend: backend}).Serve(ctx, listener) }()
+	return func() error {
 		cancel()
-		ts.Check(<-done)
-	})
+		return errors.Join(<-done, release())
+	}, nil
 }
 
 // fakeDaemon keeps secrets in memory and has no stack.
@@ -196,31 +208,90 @@ type fakeDaemon struct {
 	control.StackBackend
 	control.HistoryBackend
 	local
+	done  []control.Receipt // the newest last
+	goOn  chan struct{}     // when set, a rotation that has adopted waits for it
+	ended chan error        // and says here how it ended
 }
 
 func newFakeDaemon(compose string) *fakeDaemon {
 	store := secrets.NewMemory()
-	return &fakeDaemon{local: local{
+	d := &fakeDaemon{local: local{
 		lock: func(_ context.Context, do func() error) error { return do() },
 		open: func(context.Context) (secrets.Store, error) { return store, nil },
-		requirements: func(ctx context.Context) ([]secrets.Requirement, error) {
-			p, err := stack.Load(ctx, stack.LoadOptions{File: compose})
-			if err != nil {
-				return nil, err
-			}
-			return p.Requirements, nil
+		project: func(ctx context.Context) (*stack.Project, error) {
+			return stack.Load(ctx, stack.LoadOptions{File: compose})
 		},
 	}}
+	d.receipts = func() ([]control.Receipt, error) { return d.done, nil }
+	return d
 }
 
-// Change stores and reports as a daemon would, service by service; a change to "canary-refused" fails.
-func (d *fakeDaemon) Change(ctx context.Context, changes []control.Change, report func(control.Progress)) error {
-	for _, change := range changes {
-		if string(change.Value) == "canary-refused" {
-			return errors.Join(control.ErrRolledBack, errors.New("postgres did not accept it"))
+// Change stores and reports as a daemon would, service by service; a change to "canary-refused" fails, and one to
+// "canary-waits" does where it must not wait.
+func (d *fakeDaemon) Change(ctx context.Context, order control.ChangeOrder, report func(control.Progress)) error {
+	names := []secrets.Name{}
+	for _, change := range order.Changes {
+		names = append(names, change.Name)
+		switch {
+		case string(change.Value) == "canary-refused":
+			return d.end(control.KindSet, names, order.Order, errors.Join(control.ErrRolledBack, errors.New("postgres did not accept it")))
+		case string(change.Value) == "canary-waits" && order.NoWait:
+			return control.ErrBusy
 		}
 	}
 	report(control.Progress{Service: "gateway", Message: "restarting"})
 	report(control.Progress{Service: "gateway", Message: "healthy"})
-	return d.local.Change(ctx, changes, func(control.Progress) {})
+	err := d.local.Change(ctx, order, func(control.Progress) {})
+	return d.end(control.KindSet, names, order.Order, err)
+}
+
+// Rotate promotes at once what a daemon would. One that must not wait has to, and one of two names is not finished.
+func (d *fakeDaemon) Rotate(ctx context.Context, r control.Rotation, report func(control.Progress)) error {
+	_, _, choice, err := d.choose(ctx, r)
+	if err != nil {
+		return err
+	}
+	for _, name := range choice.Names {
+		report(control.Progress{Step: "accept", Secret: string(name), Service: "postgres", Message: "beside the old one"})
+	}
+	report(control.Progress{Step: "adopt", Service: "gateway", Message: "restarting"})
+	if d.goOn != nil {
+		<-d.goOn
+		defer func() { d.ended <- ctx.Err() }()
+	}
+	kind := control.KindRotate
+	switch {
+	case r.Rehearse:
+		return d.end(control.KindRehearse, choice.Names, r.Order, nil)
+	case r.NoWait:
+		return control.ErrBusy
+	case len(r.Names) == 2:
+		return d.end(kind, choice.Names, r.Order, errors.Join(control.ErrRecoveryPending, errors.New("postgres went away")))
+	case r.Rollback:
+		kind = control.KindRollback
+	}
+	if err := d.local.Rotate(ctx, r, func(control.Progress) {}); err != nil {
+		return err
+	}
+	for _, name := range choice.Names {
+		if err := d.with(ctx, func(store secrets.Store) error { return secrets.Promote(ctx, store, name) }); err != nil {
+			return err
+		}
+	}
+	return d.end(kind, choice.Names, r.Order, nil)
+}
+
+// end writes the receipt of a change and returns err.
+func (d *fakeDaemon) end(kind string, names []secrets.Name, order control.Order, err error) error {
+	now := time.Now().UTC()
+	r := control.Receipt{ID: fmt.Sprint(len(d.done) + 1), Kind: kind, Secrets: strings.Split(joined(names), ", "), By: order.By, Began: now.Add(-1500 * time.Millisecond),
+		Ended: now, TookMS: 1500, Outcome: control.OutcomeDone, Steps: []control.ReceiptStep{{Step: "adopt", Service: "gateway", Began: now, TookMS: 12}}}
+	switch {
+	case errors.Is(err, control.ErrRecoveryPending):
+		r.Outcome, r.Hint = control.OutcomeUnfinished, "minibotd reload carries it on"
+	case err != nil:
+		r.Outcome, r.Reason = control.OutcomeRolledBack, "postgres did not accept it"
+	}
+	d.done = append(d.done, r)
+	return err
 }

@@ -79,7 +79,7 @@ func TestMigrateThroughTheStores(t *testing.T) {
 		if got := piped(t, home, "", 0, "get", "POSTGRES_PASSWORD"); got != postgres {
 			t.Errorf("%s: POSTGRES_PASSWORD is another one", store)
 		}
-		mustSay(t, piped(t, home, "", 0, "list"), "POSTGRES_PASSWORD  yes  just now  postgres  pending")
+		mustSay(t, piped(t, home, "", 0, "list"), "POSTGRES_PASSWORD  yes  just now  in 90 days  postgres  pending")
 		mustSay(t, configOf(t, home), fmt.Sprintf("store = %q", store), "# where secrets are kept")
 	}
 

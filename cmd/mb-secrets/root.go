@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,8 +18,8 @@ import (
 	"minibot/secrets/stores"
 )
 
-const exitCodes = `Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 6 minibotd unreachable, 7 store missing, locked, denied or unavailable,
-130 interrupted.`
+const exitCodes = `Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 rolled back, 5 recovery pending, 6 minibotd unreachable,
+7 store missing, locked, denied or unavailable, 130 interrupted.`
 
 // run carries out one command line and returns the exit code.
 func run(ctx context.Context, args []string, io *console.IO) int {
@@ -56,7 +57,7 @@ func (a *app) command() *cobra.Command {
 	}
 	commandline.Root(root, a.io, &a.homeFlag)
 	root.AddCommand(a.initCommand(), a.setCommand(), a.getCommand(), a.listCommand(), a.deleteCommand(),
-		a.generateCommand(), a.execCommand(), a.importCommand(), a.migrateCommand(), a.rekeyCommand())
+		a.generateCommand(), a.rotateCommand(), a.rollbackCommand(), a.historyCommand(), a.execCommand(), a.importCommand(), a.migrateCommand(), a.rekeyCommand())
 	return root
 }
 
@@ -75,6 +76,11 @@ func (a *app) completeNames(cmd *cobra.Command, args []string, prefix string) ([
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
+	return a.completeMore(cmd, args, prefix)
+}
+
+// completeMore is completeNames for a command that takes several: it leaves out those that are given.
+func (a *app) completeMore(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
 	defer cancel()
 	a.quiet, a.patience = true, time.Second
@@ -84,7 +90,7 @@ func (a *app) completeNames(cmd *cobra.Command, args []string, prefix string) ([
 	}
 	var names []string
 	for _, s := range list {
-		if strings.HasPrefix(s.Name, prefix) {
+		if strings.HasPrefix(s.Name, prefix) && !slices.Contains(args, s.Name) {
 			names = append(names, s.Name)
 		}
 	}

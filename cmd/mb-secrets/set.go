@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) setCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "set NAME [-]",
 		Short: "Set a secret from a hidden prompt or stdin",
 		Long: "set stores a secret. On a terminal it asks twice, without showing what is typed; otherwise, or with -, it reads\n" +
@@ -38,6 +38,13 @@ func (a *app) setCommand() *cobra.Command {
 			return interrupted(a.set(cmd.Context(), name, len(args) == 2), "nothing changed")
 		},
 	}
+	a.noWaitFlag(cmd)
+	return cmd
+}
+
+// noWaitFlag gives cmd the flag --no-wait.
+func (a *app) noWaitFlag(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&a.noWait, "no-wait", false, "fail at once, with exit code 1, while another change is under way")
 }
 
 func (a *app) set(ctx context.Context, name secrets.Name, stdin bool) error {
@@ -87,25 +94,42 @@ func (a *app) change(ctx context.Context, change control.Change) error {
 	if err != nil {
 		return err
 	}
-	report := func(p control.Progress) { _ = a.io.Print("%s", console.Escape(p.Message)) } // a closed stdout changes nothing
-	if daemon {
-		a.io.StartClock()
-		report = func(p control.Progress) {
-			if p.Message != "" {
-				a.io.Progress(p.Service, p.Message)
-			}
-		}
-	}
-	if err := backend.Change(ctx, []control.Change{change}, report); err != nil {
-		if daemon && ctx.Err() != nil {
-			return hint.Wrap(interrupted(err, "minibotd goes on with the change"), "minibotd status shows how far it is")
-		}
-		return err
+	err = backend.Change(ctx, control.ChangeOrder{Changes: []control.Change{change}, Order: a.order()}, a.reporter(daemon))
+	if err != nil {
+		return detached(ctx, daemon, err)
 	}
 	if daemon {
 		return a.io.Print("%s is set and in force", change.Name)
 	}
 	return nil
+}
+
+// reporter shows what a backend reports: a daemon's steps as they come, otherwise results.
+func (a *app) reporter(daemon bool) func(control.Progress) {
+	if !daemon {
+		return func(p control.Progress) { _ = a.io.Print("%s", console.Escape(p.Message)) } // a closed stdout changes nothing
+	}
+	a.io.StartClock()
+	return func(p control.Progress) {
+		switch text := p.Message; {
+		case p.Step != "":
+			if p.Secret != "" {
+				text = strings.TrimSpace(p.Secret + "  " + text)
+			}
+			a.io.Step(p.Step, p.Service, text)
+		case text != "":
+			a.io.Progress(p.Service, text)
+		}
+	}
+}
+
+// detached says what ^C leaves to a daemon that is at work on a change; other errors pass.
+func detached(ctx context.Context, daemon bool, err error) error {
+	if daemon && ctx.Err() != nil {
+		return hint.Wrap(interrupted(err, "minibotd goes on with the change"),
+			"minibotd status shows how far it is, mb-secrets history what became of it")
+	}
+	return err
 }
 
 func (a *app) generateCommand() *cobra.Command {
@@ -134,6 +158,7 @@ func (a *app) generateCommand() *cobra.Command {
 	}
 	cmd.Flags().IntVar(&length, "length", 0, "characters, at least 16")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "replace a value without asking")
+	a.noWaitFlag(cmd)
 	return cmd
 }
 

@@ -11,7 +11,9 @@ import (
 
 	"minibot/commandline"
 	"minibot/console"
+	"minibot/control"
 	"minibot/hint"
+	"minibot/plan"
 	"minibot/secrets"
 )
 
@@ -63,7 +65,9 @@ func (a *app) listCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List secrets: set or not, age, users, state; never a value",
 		Long: "list shows every secret that is stored and every one that the compose file requires. States: current (in force),\n" +
-			"pending (a change waits), missing (required, not set), unused (stored, not required).",
+			"pending (a change waits), missing (required, not set), unused (stored, not required). DUE is when the value in force\n" +
+			"reaches the max_age of the compose file; seven days later it is overdue. A change that was rolled back is named below,\n" +
+			"until the next one.",
 		Example: "  mb-secrets list\n  mb-secrets list --json",
 		Args:    commandline.Arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -74,25 +78,40 @@ func (a *app) listCommand() *cobra.Command {
 			if asJSON {
 				return a.io.JSON(list)
 			}
-			rows := make([][]string, 0, len(list))
-			for _, s := range list {
-				set, age, used := "no", "-", "unused"
-				if s.Set {
-					set = "yes"
-				}
-				if s.Changed != nil {
-					age = console.Age(time.Since(*s.Changed))
-				}
-				if len(s.UsedBy) > 0 {
-					used = strings.Join(s.UsedBy, ", ")
-				}
-				rows = append(rows, []string{s.Name, set, age, used, s.State})
-			}
-			return a.io.Table([]string{"NAME", "SET", "AGE", "USED BY", "STATE"}, rows)
+			return a.showList(list, time.Now())
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+func (a *app) showList(list []control.Secret, now time.Time) error {
+	rows := make([][]string, 0, len(list))
+	for _, s := range list {
+		set, age, used := "no", "-", "unused"
+		if s.Set {
+			set = "yes"
+		}
+		if s.Changed != nil {
+			age = console.Age(now.Sub(*s.Changed))
+		}
+		if len(s.UsedBy) > 0 {
+			used = strings.Join(s.UsedBy, ", ")
+		}
+		rows = append(rows, []string{s.Name, set, age, plan.Due(s, now), used, s.State})
+	}
+	if err := a.io.Table([]string{"NAME", "SET", "AGE", "DUE", "USED BY", "STATE"}, rows); err != nil {
+		return err
+	}
+	for _, s := range list {
+		if s.Failed == "" {
+			continue
+		}
+		if err := a.io.Print("%s: the last change was rolled back: %s", s.Name, console.Escape(s.Failed)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *app) deleteCommand() *cobra.Command {

@@ -14,6 +14,7 @@ import (
 	"minibot/hint"
 	"minibot/secrets"
 	"minibot/secrets/agefile"
+	"minibot/stack"
 )
 
 func TestDaemonThatHoldsTheStoreAndIsMute(t *testing.T) {
@@ -68,14 +69,14 @@ func TestLocalStoresOnlyUnderTheLock(t *testing.T) {
 			}
 			return lockedStore{t, &held, memory}, nil
 		},
-		requirements: func(context.Context) ([]secrets.Requirement, error) {
-			return []secrets.Requirement{{Name: "DB", Rotate: secrets.Rotation{Driver: "postgres", Service: "pg"}}}, nil
+		project: func(context.Context) (*stack.Project, error) {
+			return &stack.Project{Requirements: []secrets.Requirement{{Name: "DB", Rotate: secrets.Rotation{Driver: "postgres", Service: "pg"}}}}, nil
 		},
 	}
 	ctx := t.Context()
 	report := func(control.Progress) {}
 	for _, v := range []string{"canary-1", "canary-2"} {
-		if err := l.Change(ctx, []control.Change{{Name: "DB", Value: []byte(v)}}, report); err != nil {
+		if err := l.Change(ctx, control.ChangeOrder{Changes: []control.Change{{Name: "DB", Value: []byte(v)}}}, report); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -81,6 +81,9 @@ func (d *daemon) watchStore(ctx context.Context) {
 // takeByHand finds what was changed by hand since values were last read, and brings it into force as a change like any
 // other. Only what has another date is read. It reports whether services may have something to take still.
 func (d *daemon) takeByHand(ctx context.Context, say saying) (changed bool, err error) {
+	if d.lockedDown() != nil { // nothing runs that could take it; unlock reads the store anew
+		return false, nil
+	}
 	if !d.promoting.TryLock() { // what is new in the store is about to be read
 		return false, nil
 	}
@@ -89,6 +92,8 @@ func (d *daemon) takeByHand(ctx context.Context, say saying) (changed bool, err 
 	defer cancel()
 	changing, others := false, false
 	var faults error
+	ctx, leave := d.lock.running.enter(ctx)
+	defer leave()
 	err = d.rotator.ByHand(ctx, func(ctx context.Context) (was map[secrets.Name]secrets.Value, err error) {
 		was, others, faults = d.byHand(ctx)
 		for _, name := range slices.Sorted(maps.Keys(was)) {

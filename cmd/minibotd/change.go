@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"minibot/control"
-	"minibot/database"
 	"minibot/hint"
+	"minibot/plan"
 	"minibot/rotation"
 	"minibot/secrets"
-	"minibot/stack"
 	"minibot/supervisor"
 )
 
@@ -31,7 +31,7 @@ func (d *daemon) rows(ctx context.Context) ([]control.Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	return control.SecretRows(d.requirements(), entries), nil
+	return control.SecretRows(d.requirements(), entries, plan.Receipts(d.rotator.Receipts()), time.Now()), nil
 }
 
 // Reveal returns a secret's current value.
@@ -62,24 +62,44 @@ func (d *daemon) Delete(ctx context.Context, name secrets.Name) error {
 }
 
 // Change stores secrets and brings them into force.
-func (d *daemon) Change(ctx context.Context, changes []control.Change, report func(control.Progress)) error {
+func (d *daemon) Change(ctx context.Context, order control.ChangeOrder, report func(control.Progress)) error {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	if err := d.ready(ctx); err != nil { // what is not known to live in a database would be overwritten
 		return d.outcome(err)
 	}
-	values, err := d.valuesOf(changes)
+	values, err := d.valuesOf(order.Changes)
 	if err != nil {
 		return err
 	}
-	d.changing(1)
+	kind := rotation.KindRotate
+	if slices.ContainsFunc(order.Changes, func(c control.Change) bool { return !c.Generate }) {
+		kind = rotation.KindSet
+	}
+	return d.carryOut(ctx, kind, order.Order, values, report)
+}
+
+// carryOut brings new values into force, for Change and Rotate alike. kind is one of package rotation.
+func (d *daemon) carryOut(ctx context.Context, kind string, order control.Order, values map[secrets.Name]secrets.Value, report func(control.Progress)) error {
+	if err := d.begin(order); err != nil {
+		return err
+	}
 	defer d.changing(-1)
 	for name := range values {
-		d.record(control.Event{Kind: "secret", Secret: string(name), Message: "change begins"})
+		d.record(control.Event{Kind: "secret", Secret: string(name), Message: "change begins: " + kind})
 	}
 	d.redact.learn(slices.Collect(maps.Values(values)))
-	order := rotation.Order{Kind: rotation.KindSet, By: "mb-secrets", Values: values}
-	err = d.rotator.Change(ctx, order, d.say(report).noting)
+	var err error
+	if d.lockedDown() != nil {
+		err = d.storeWhileLocked(ctx, values, d.say(report))
+	} else {
+		err = d.unlessLockedDown(ctx, func(ctx context.Context) error {
+			return d.rotator.Change(ctx, rotation.Order{Kind: kind, By: order.By, Values: values, NoWait: order.NoWait}, d.notes(report))
+		})
+	}
+	if err == nil {
+		err = d.lock.file.Changed(ctx, d.store, slices.Collect(maps.Keys(values)))
+	}
 	outcome := "changed"
 	if err != nil {
 		outcome = "change failed: " + err.Error()
@@ -130,6 +150,8 @@ func ending(err error) error {
 		return ended{err, control.ErrRolledBack}
 	case errors.Is(err, rotation.ErrUnfinished):
 		return ended{err, control.ErrRecoveryPending}
+	case errors.Is(err, rotation.ErrBusy):
+		return ended{err, control.ErrBusy}
 	case errors.Is(err, supervisor.ErrEnded):
 		return ended{err, control.ErrStopping}
 	}
@@ -160,6 +182,13 @@ func (r reworded) Unwrap() error { return r.error }
 func (d *daemon) say(report func(control.Progress)) saying {
 	return func(service, message string) {
 		report(control.Progress{Service: service, Message: d.redact.text(message)})
+	}
+}
+
+// notes passes what happens in a rotation on to who waits for it, redacted.
+func (d *daemon) notes(report func(control.Progress)) rotation.Report {
+	return func(n rotation.Note) {
+		report(control.Progress{Step: string(n.Step), Secret: string(n.Secret), Service: n.Service, Message: d.redact.text(n.Message)})
 	}
 }
 
@@ -204,34 +233,4 @@ func (d *daemon) valuesOf(changes []control.Change) (map[secrets.Name]secrets.Va
 		values[change.Name] = value
 	}
 	return values, errors.Join(faults...)
-}
-
-// database is the driver for a secret that lives in one.
-func (d *daemon) database(r secrets.Requirement) rotation.Database {
-	switch r.Rotate.Driver {
-	case database.DriverPostgres:
-		return &database.Postgres{Container: d, Service: r.Rotate.Service, User: r.Rotate.User, Database: r.Rotate.Database}
-	case database.DriverRedis:
-		return &database.Redis{Container: d, Service: r.Rotate.Service, User: r.Rotate.User}
-	case database.DriverOpenClaw:
-		return &database.OpenClaw{Container: d, Service: r.Rotate.Service}
-	case database.DriverExec:
-		return &database.Command{Container: d, Service: r.Rotate.Service, Name: r.Name, User: r.Rotate.User,
-			Command: r.Rotate.Command, Overlap: r.Rotate.Overlaps}
-	}
-	return nil
-}
-
-// Exec runs a command in a service's container; values travel on stdin only.
-func (d *daemon) Exec(ctx context.Context, service string, cmd []string, stdin []byte) (database.Result, error) {
-	engine, project, err := d.world.connect(ctx)
-	if err != nil {
-		return database.Result{}, err
-	}
-	c, err := engine.Container(ctx, project, service)
-	if err != nil {
-		return database.Result{}, d.world.lost(engine, err)
-	}
-	result, err := engine.Exec(ctx, c.ID, stack.Exec{Cmd: cmd, Stdin: stdin})
-	return database.Result{ExitCode: result.ExitCode, Stdout: result.Stdout, Stderr: result.Stderr}, d.world.lost(engine, err)
 }

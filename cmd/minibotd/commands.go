@@ -60,7 +60,8 @@ func (c *commands) root() *cobra.Command {
 	}
 	commandline.Root(root, c.io, &c.homeFlag)
 	root.AddCommand(c.runCommand(), c.statusCommand(), c.eventsCommand(), c.logsCommand(),
-		c.reloadCommand(), c.restartCommand(), c.stopCommand(), c.startCommand())
+		c.reloadCommand(), c.restartCommand(), c.stopCommand(), c.startCommand(),
+		c.lockdownCommand(), c.unlockCommand())
 	return root
 }
 

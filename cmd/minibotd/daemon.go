@@ -14,6 +14,7 @@ import (
 	"minibot/config"
 	"minibot/control"
 	"minibot/hint"
+	"minibot/lockdown"
 	"minibot/rotation"
 	"minibot/secrets"
 	"minibot/stack"
@@ -59,6 +60,7 @@ type daemon struct {
 	refreshing sync.Mutex    // one refresh at a time
 	promoting  sync.Mutex    // held from a promotion until what it brought is read: it is no change by hand
 	opening    sync.Mutex    // one opening of the store, or move to another, at a time
+	lock       lock          // what is known of a lockdown
 
 	mu        sync.Mutex
 	phase     control.Phase // of the daemon's own making; "" once the supervisor knows better
@@ -91,7 +93,9 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 		again: make(chan chan error), started: make(chan struct{}), unfinished: make(chan struct{}, 1),
 		degraded: make(chan string, 16), revisions: map[string]uint64{},
 	}
-	d.world = &world{host: cfg.DockerHost, log: log, feeding: make(chan struct{}, 1), onChange: func(service, message string) {
+	d.lock.file, d.lock.nudge = lockdown.In(paths), make(chan struct{}, 1)
+	d.lock.record = d.lock.file.Read()
+	d.world = &world{host: cfg.DockerHost, log: log, refuse: d.forbidden, feeding: make(chan struct{}, 1), onChange: func(service, message string) {
 		d.record(control.Event{Kind: "progress", Service: service, Message: message})
 	}}
 	d.world.reload = d.reloadGateway
@@ -104,6 +108,15 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 
 // Serve runs until ctx ends; the stack stays up. hangup asks for a reload.
 func (d *daemon) Serve(ctx context.Context, hangup <-chan struct{}) error {
+	watching, cancel := context.WithCancel(ctx)
+	var enforcer sync.WaitGroup
+	enforcer.Go(func() { d.enforce(watching) })
+	defer enforcer.Wait()
+	defer cancel()
+	return d.serve(ctx, hangup)
+}
+
+func (d *daemon) serve(ctx context.Context, hangup <-chan struct{}) error {
 	if !d.until(ctx, hangup, control.PhaseWaitingForStore, d.openStore) || !d.until(ctx, hangup, control.PhaseDegraded, d.start) {
 		return nil
 	}
@@ -116,6 +129,7 @@ func (d *daemon) Serve(ctx context.Context, hangup <-chan struct{}) error {
 	group.Go(func() error { d.excerpts(ctx); return nil })
 	group.Go(func() error { d.onHangup(ctx, hangup); return nil })
 	group.Go(func() error { d.watchStore(ctx); return nil })
+	group.Go(func() error { newAges(d).serve(ctx); return nil })
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -199,6 +213,9 @@ func (d *daemon) load(ctx context.Context) error {
 		return hint.Wrap(fmt.Errorf("%s: the project's name changed from %s to %s", d.paths.Compose, d.project.Name, project.Name),
 			"run `minibotd stop`, then restart minibotd")
 	}
+	if err := d.lock.file.NoteProject(project.Name); err != nil { // a lockdown finds the containers without it, too
+		d.log.Warn("the project's name is not noted", keyError, err)
+	}
 	if d.project == nil || d.project.Hash() != project.Hash() {
 		d.creates++
 	}
@@ -256,7 +273,7 @@ func (d *daemon) want(values map[secrets.Name]secrets.Value) (changed bool, tick
 	}
 	d.values = values
 	changed = d.world.set(d.project, values)
-	return changed, d.supervisor.Apply(wantedState(d.project, values, d.intent, d.creates, d.revisions))
+	return changed, d.supervisor.Apply(d.wanted())
 }
 
 func (d *daemon) requirements() []secrets.Requirement {
@@ -290,7 +307,7 @@ func (d *daemon) finishChanges(ctx context.Context) {
 		if _, err := d.supervisor.Wait(ctx, d.databasesUp); err != nil {
 			return
 		}
-		err := d.finish(ctx, func(service, message string) {
+		err := d.finishAndRelease(ctx, func(service, message string) {
 			d.record(control.Event{Kind: "secret", Service: service, Message: message})
 		})
 		if ctx.Err() != nil {
@@ -347,6 +364,9 @@ func (d *daemon) waiting(ctx context.Context) (bool, error) {
 
 // databasesUp says whether every service that holds a credential is healthy.
 func (d *daemon) databasesUp(status supervisor.Status) bool {
+	if d.lockedDown() != nil {
+		return false
+	}
 	for _, r := range d.requirements() {
 		if r.Rotate.InDatabase() && !well(status, r.Rotate.Service) {
 			return false

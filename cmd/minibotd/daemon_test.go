@@ -243,7 +243,7 @@ func TestRequestsEndTheWaitForTheStore(t *testing.T) {
 		if status, err := d.Status(ctx); err != nil || status.Phase != control.PhaseWaitingForStore || status.Store.State != "missing" || status.Hint != "mb-secrets init" {
 			t.Errorf("%+v, %v", status, err)
 		}
-		err = d.Change(ctx, []control.Change{{Name: "A", Value: []byte("canary-A")}}, func(control.Progress) {}) // 5, and the compose file
+		err = d.Change(ctx, control.ChangeOrder{Changes: []control.Change{{Name: "A", Value: []byte("canary-A")}}}, func(control.Progress) {}) // 5, and the compose file
 		if err == nil || !strings.Contains(err.Error(), "compose.yaml") || hint.Of(err) == "" {
 			t.Error("change:", err)
 		}

@@ -20,7 +20,18 @@ func (d *daemon) Operate(ctx context.Context, op control.Operation, report func(
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	d.record(control.Event{Kind: "request", Service: op.Service, Message: string(op.Verb)})
-	return d.outcome(d.operate(ctx, op, d.say(report)))
+	say := d.say(report)
+	switch op.Verb {
+	case control.VerbLockdown:
+		return d.outcome(d.lockDown(ctx, op.Reason, say))
+	case control.VerbUnlock:
+		return d.outcome(d.unlock(ctx, op, say))
+	case control.VerbCompromise:
+		return d.outcome(d.compromise(ctx, op, say))
+	case control.VerbStop:
+		return d.outcome(d.operate(ctx, op, say))
+	}
+	return d.outcome(d.unlessLockedDown(ctx, func(ctx context.Context) error { return d.operate(ctx, op, say) }))
 }
 
 func (d *daemon) operate(ctx context.Context, op control.Operation, say saying) error {
@@ -132,7 +143,7 @@ func (d *daemon) intend(op control.Operation) (ticket uint64, err error) {
 		return 0, hint.Wrap(err, "look at the disk space and the owner of %s", d.paths.StateDir)
 	}
 	d.intent = next
-	return d.supervisor.Apply(wantedState(d.project, d.values, d.intent, d.creates, d.revisions)), nil
+	return d.supervisor.Apply(d.wanted()), nil
 }
 
 // settle follows the named services until each is up, down on purpose, or held back, and reports what happens to

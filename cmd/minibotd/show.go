@@ -12,6 +12,7 @@ import (
 	"minibot/commandline"
 	"minibot/console"
 	"minibot/control"
+	"minibot/plan"
 	"minibot/supervisor"
 )
 
@@ -21,7 +22,8 @@ func (c *commands) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show the stack's state; exit 1 unless healthy",
 		Long: "status shows the overall state and why, then every service. HEALED counts since minibotd started; SINCE is\n" +
-			"when the container started, or when its state began.",
+			"when the container started, or when its state began. Below stand the secrets that want a person: not set, due, overdue,\n" +
+			"or with a change that was rolled back.",
 		Example: "  minibotd status\n  minibotd status --json",
 		Args:    commandline.Arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -85,7 +87,7 @@ func showStatus(io *console.IO, s control.Status, now time.Time) error {
 			}
 		}
 	}
-	return showUnset(io, s.Secrets)
+	return showSecrets(io, s.Secrets, now)
 }
 
 // paintPhase colours what is well, what moves and what is not well.
@@ -94,29 +96,40 @@ func paintPhase(io *console.IO, phase control.Phase) string {
 	switch phase {
 	case control.PhaseHealthy:
 		style = console.Green
-	case control.PhaseDegraded:
+	case control.PhaseDegraded, control.PhaseLockedDown:
 		style = console.Red
 	}
 	return console.Paint(io.Out, style, string(phase))
 }
 
-// showUnset names the secrets that want a person; mb-secrets list shows them all.
-func showUnset(io *console.IO, list []control.Secret) error {
+// showSecrets names the secrets that want a person; mb-secrets list shows them all.
+func showSecrets(io *console.IO, list []control.Secret, now time.Time) error {
 	for _, v := range list {
-		text := ""
-		switch v.State {
-		case "missing":
-			text = fmt.Sprintf("secret %s is not set: mb-secrets set %s", v.Name, v.Name)
-		case "pending":
-			text = fmt.Sprintf("secret %s: a new value waits for %s to take it", v.Name, strings.Join(v.UsedBy, ", "))
-		default:
-			continue
-		}
-		if err := io.Print("%s", console.Escape(text)); err != nil {
-			return err
+		for _, text := range wants(v, now) {
+			if err := io.Print("secret %s", console.Escape(v.Name+text)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// wants says why a secret wants a person, and what the command is.
+func wants(v control.Secret, now time.Time) []string {
+	var texts []string
+	switch v.State {
+	case "missing":
+		texts = append(texts, fmt.Sprintf(" is not set: mb-secrets set %s", v.Name))
+	case "pending":
+		texts = append(texts, fmt.Sprintf(": a new value waits for %s to take it", strings.Join(v.UsedBy, ", ")))
+	}
+	if v.Failed != "" {
+		texts = append(texts, fmt.Sprintf(": the last change was rolled back: %s (mb-secrets history %s)", v.Failed, v.Name))
+	}
+	if v.Age == control.AgeDue || v.Age == control.AgeOverdue {
+		texts = append(texts, fmt.Sprintf(" is %s: %s", plan.Due(v, now), plan.Remedy(v)))
+	}
+	return texts
 }
 
 // stateDegraded is the supervisor's word for a service that keeps failing.

@@ -13,6 +13,7 @@ import (
 
 func TestShowStatus(t *testing.T) {
 	now := sampleTime
+	yesterday, lastMonth := now.Add(-24*time.Hour), now.Add(-30*24*time.Hour)
 	services := []control.Service{
 		{Name: "openclaw", Container: "minibot-openclaw", State: "waiting", Reason: "waits for redis to be healthy", Since: now.Add(-5 * time.Minute)},
 		{Name: "postgres", Container: "minibot-postgres", State: "running", Health: "healthy", Restarts: 2, Since: now.Add(-3 * time.Hour)},
@@ -30,7 +31,9 @@ func TestShowStatus(t *testing.T) {
 			Services: services, Secrets: []control.Secret{
 				{Name: "API_KEY", State: "missing"},
 				{Name: "POSTGRES_PASSWORD", State: "pending", UsedBy: []string{"openclaw", "postgres"}},
-				{Name: "REDIS_PASSWORD", State: "current"},
+				{Name: "REDIS_PASSWORD", State: "current", Age: control.AgeDue, Due: &yesterday, Generate: true, Failed: "redis said\nno"},
+				{Name: "TELEGRAM_BOT_TOKEN", State: "current", Age: control.AgeOverdue, Due: &lastMonth, RevokeURL: "https://t.me/BotFather"},
+				{Name: "TOKEN", State: "current", Age: control.AgeOK, Due: &now},
 			},
 		}, `degraded for 2 hours: redis: exited\nwith 1
   hint: minibotd logs redis
@@ -44,6 +47,9 @@ side      minibot-side      missing   -        0       -
   redis | bad\x07 option
 secret API_KEY is not set: mb-secrets set API_KEY
 secret POSTGRES_PASSWORD: a new value waits for openclaw, postgres to take it
+secret REDIS_PASSWORD: the last change was rolled back: redis said\nno (mb-secrets history REDIS_PASSWORD)
+secret REDIS_PASSWORD is due for 1 day: mb-secrets rotate REDIS_PASSWORD
+secret TELEGRAM_BOT_TOKEN is overdue for 30 days: mb-secrets set TELEGRAM_BOT_TOKEN (revoke at https://t.me/BotFather)
 `},
 		{"at the beginning", control.Status{
 			Phase: control.PhaseWaitingForStore, Since: now.Add(-30 * time.Second), Version: "v1", PID: 42,

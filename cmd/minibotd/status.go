@@ -56,6 +56,8 @@ func (d *daemon) overall(status supervisor.Status) control.Phase {
 	defer d.mu.Unlock()
 	phase := d.phase
 	switch {
+	case d.lock.record.Locked():
+		phase = control.PhaseLockedDown
 	case phase != "":
 	case status.Phase == supervisor.Unreachable:
 		phase = control.PhaseWaitingForEngine
@@ -85,11 +87,15 @@ func (d *daemon) Status(ctx context.Context) (control.Status, error) {
 	}
 	d.mu.Lock()
 	out.Since, out.Reason, out.Hint = d.shownAt, errorText(d.reason), hint.Of(d.reason)
-	if d.phase == control.PhaseWaitingForStore {
+	waiting := d.phase == control.PhaseWaitingForStore
+	if waiting {
 		out.Store.State = storeState(d.reason)
 	}
 	if d.phase == "" {
 		out.Reason, out.Hint = seen.Reason, seen.Hint
+	}
+	if d.lock.record.Locked() {
+		d.lock.show(&out)
 	}
 	if d.project != nil {
 		out.Project = d.project.Name
@@ -116,7 +122,7 @@ func (d *daemon) Status(ctx context.Context) (control.Status, error) {
 	d.world.mu.Lock()
 	out.Engine = control.Engine{Version: d.world.info.Version, API: d.world.info.API, Host: d.world.info.Host}
 	d.world.mu.Unlock()
-	if out.Phase == control.PhaseWaitingForStore { // to ask the store would be to wait with it
+	if waiting { // to ask the store would be to wait with it
 		return out, nil
 	}
 	return d.addSecrets(ctx, out)

@@ -30,6 +30,9 @@ type world struct {
 	// restart can do that.
 	reload  func(ctx context.Context, service string) error
 	feeding chan struct{} // holds a token while a delivery is under way or prepared
+	refuse  func() error  // why nothing may be started, or nil; nil allows all
+
+	actions inFlight
 
 	mu         sync.Mutex
 	engine     *stack.Engine // nil while none answers
@@ -166,6 +169,14 @@ func (w *world) Watch(ctx context.Context, ready func(), wake func(service strin
 
 // Do carries out one action of the policy.
 func (w *world) Do(ctx context.Context, action supervisor.Action) error {
+	defer w.actions.enter()()
+	switch action.Kind {
+	case supervisor.ActionStop, supervisor.ActionKill, supervisor.ActionWithdraw:
+	default:
+		if err := w.refused(); err != nil {
+			return err
+		}
+	}
 	engine, project, err := w.connect(ctx)
 	if err != nil {
 		return err
@@ -194,7 +205,10 @@ func (w *world) feed(ctx context.Context, engine *stack.Engine) error {
 	w.mu.Unlock()
 	delivery, err := engine.Feed(ctx, project, values)
 	if errors.Is(err, stack.ErrNoContainer) { // the keeper was taken away
-		if err = engine.Create(ctx, project, w.onChange); err == nil {
+		if err = w.refused(); err == nil {
+			err = engine.Create(ctx, project, w.onChange)
+		}
+		if err == nil {
 			delivery, err = engine.Feed(ctx, project, values)
 		}
 	}
@@ -226,6 +240,8 @@ func (w *world) service(ctx context.Context, engine *stack.Engine, project *stac
 		return w.recreate(ctx, engine, project, action.Service, c.ID)
 	case supervisor.ActionStop:
 		return engine.Stop(ctx, c.ID)
+	case supervisor.ActionKill:
+		return engine.Signal(ctx, c.ID, "SIGKILL")
 	case supervisor.ActionAdopt:
 		return w.adopt(ctx, engine, project, project.Services[action.Service], c.ID)
 	}
@@ -244,6 +260,9 @@ func (w *world) recreate(ctx context.Context, engine *stack.Engine, project *sta
 		return err
 	}
 	c, err := engine.Container(ctx, project, service)
+	if err == nil {
+		err = w.refused()
+	}
 	if err != nil {
 		return err
 	}

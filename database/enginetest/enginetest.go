@@ -9,9 +9,11 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 
 	"minibot/database"
@@ -25,15 +27,62 @@ func (Engine) Exec(ctx context.Context, service string, cmd []string, stdin []by
 	c := exec.CommandContext(ctx, "docker", append([]string{"exec", "-i", service}, cmd...)...)
 	var out, errs bytes.Buffer
 	c.Stdin, c.Stdout, c.Stderr = bytes.NewReader(stdin), &out, &errs
-	err := c.Run()
+	return result(c, c.Run(), out.Bytes(), errs.Bytes())
+}
+
+// result is how a run of the docker program ended, whose own failures are errors.
+func result(c *exec.Cmd, err error, stdout, stderr []byte) (database.Result, error) {
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		return database.Result{}, err
 	}
-	if strings.HasPrefix(errs.String(), "Error response from daemon") || strings.Contains(errs.String(), "Error: No such container") {
+	if bytes.HasPrefix(stderr, []byte("Error response from daemon")) || bytes.Contains(stderr, []byte("Error: No such container")) {
 		return database.Result{}, errors.New("the container does not run")
 	}
-	return database.Result{ExitCode: c.ProcessState.ExitCode(), Stdout: out.Bytes(), Stderr: errs.Bytes()}, nil
+	return database.Result{ExitCode: c.ProcessState.ExitCode(), Stdout: stdout, Stderr: stderr}, nil
+}
+
+// Open implements [database.Opener].
+func (Engine) Open(ctx context.Context, service string, cmd []string) (database.Session, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s := &session{cmd: exec.Command("docker", append([]string{"exec", "-i", service}, cmd...)...)} //nolint:noctx // it outlives ctx
+	var errs [2]error
+	s.in, errs[0] = s.cmd.StdinPipe()
+	s.out, errs[1] = s.cmd.StdoutPipe()
+	s.cmd.Stderr = &s.stderr
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	return s, s.cmd.Start()
+}
+
+type session struct {
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    io.ReadCloser
+	stderr bytes.Buffer
+	wait   sync.Once
+	err    error
+}
+
+func (s *session) Write(p []byte) (int, error) { return s.in.Write(p) }
+func (s *session) Read(p []byte) (int, error)  { return s.out.Read(p) }
+
+func (s *session) Wait(context.Context) (database.Result, error) {
+	s.wait.Do(func() { s.err = s.cmd.Wait() })
+	return result(s.cmd, s.err, nil, s.stderr.Bytes())
+}
+
+// Close kills the docker program: the engine then ends the command's input.
+func (s *session) Close() error {
+	err := s.cmd.Process.Kill()
+	s.wait.Do(func() { s.err = s.cmd.Wait() })
+	if errors.Is(err, os.ErrProcessDone) {
+		err = nil
+	}
+	return err
 }
 
 // Image is the image that an environment variable names, or fallback.
@@ -63,4 +112,11 @@ func Start(t testing.TB, args ...string) string {
 	})
 	Docker(t, append([]string{"run", "-d", "--name", name}, args...)...)
 	return name
+}
+
+// Port is the port on 127.0.0.1 at which a port of a container is published. It may be another after a restart.
+func Port(t testing.TB, name, port string) string {
+	t.Helper()
+	all := strings.Split(Docker(t, "port", name, port), "\n")
+	return all[0][strings.LastIndex(all[0], ":")+1:]
 }

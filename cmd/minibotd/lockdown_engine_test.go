@@ -1,0 +1,292 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"minibot/config"
+	"minibot/control"
+	"minibot/lockdown"
+)
+
+func mustPaths(t *testing.T, home string) config.Paths {
+	t.Helper()
+	paths, err := config.NewPaths(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+// alive lists the project's containers that run, the keeper whether it runs or not.
+func (in *installation) alive() string {
+	mine := "label=com.docker.compose.project=" + in.name
+	return strings.TrimSpace(in.tryDocker("ps", "--format", "{{.Names}}", "--filter", mine) +
+		in.tryDocker("ps", "-a", "--format", "{{.Names}}", "--filter", mine, "--filter", "label=com.docker.compose.service=keeper"))
+}
+
+// dead waits until nothing of the project runs and the keeper is gone with its volume.
+func (in *installation) dead(within time.Duration) {
+	in.t.Helper()
+	in.poll("dead", within, func() bool { return in.alive() == "" }, in.alive)
+	if v := strings.TrimSpace(in.tryDocker("volume", "ls", "-q", "--filter", "name=^"+in.name+"_secrets$")); v != "" {
+		in.t.Errorf("volume %s is left", v)
+	}
+}
+
+// staysDead watches for a while that nothing is started.
+func (in *installation) staysDead(during time.Duration) {
+	in.t.Helper()
+	end := time.Now().Add(during)
+	in.poll("watched", during+time.Minute, func() bool {
+		if names := in.alive(); names != "" {
+			in.t.Errorf("running in a lockdown: %s", names)
+			return true
+		}
+		return time.Now().After(end)
+	}, func() string { return "" })
+}
+
+func (in *installation) lockedDown(within time.Duration) control.Status {
+	in.t.Helper()
+	return in.until("locked down", within, func(s control.Status) bool { return s.Phase == control.PhaseLockedDown })
+}
+
+func TestLockdown(t *testing.T) {
+	t.Parallel()
+	in := taking(t, "")
+	in.start()
+	in.healthy(60 * time.Second)
+	begin := time.Now()
+	in.must("", "minibotd", "lockdown", "--reason", "key seen in a log")
+	took := time.Since(begin)
+	t.Logf("three services: %v", took)
+	if took > 10*time.Second {
+		t.Errorf("took %v", took)
+	}
+	in.dead(0)
+	s := in.lockedDown(5 * time.Second)
+	if s.Reason != "key seen in a log" || s.Hint != "minibotd unlock" || s.Since.After(time.Now()) {
+		t.Errorf("%+v", s)
+	}
+	for _, args := range [][]string{{"start"}, {"start", "a"}, {"restart", "a"}, {"reload"}} {
+		in.fails(1, "", "minibotd", args, "locked down", "key seen in a log", "minibotd unlock")
+	}
+	if r := in.run("", "minibotd", "status"); r.code != 1 || !strings.Contains(r.stdout, "locked-down") {
+		t.Errorf("status: exit %d: %s", r.code, r.stdout)
+	}
+	if err := in.daemon.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	in.docker("start", in.container("b")) // somebody by hand
+	in.dead(10 * time.Second)
+
+	t.Run("secrets can be read and set", func(t *testing.T) {
+		if got := in.must("", "mb-secrets", "get", "K"); got != tinyCanary {
+			t.Errorf("K is %q", got)
+		}
+		if out := in.must("canary-while-locked", "mb-secrets", "set", "K"); !strings.Contains(out, "unlock") {
+			t.Errorf("set says %q", out)
+		}
+		if out := in.must("", "mb-secrets", "list"); !strings.Contains(out, "current") {
+			t.Errorf("list says %q", out)
+		}
+	})
+	t.Run("a second lockdown", func(t *testing.T) {
+		in.must("", "minibotd", "lockdown", "--reason", "again")
+		if again := in.lockedDown(time.Second); !again.Since.Equal(s.Since) || again.Reason != s.Reason {
+			t.Errorf("%+v", again)
+		}
+	})
+	for how, end := range map[string]func(){"SIGTERM": func() { in.term() }, "SIGKILL": in.kill} {
+		t.Run("minibotd and "+how, func(*testing.T) {
+			end()
+			in.start()
+			in.lockedDown(10 * time.Second)
+			in.staysDead(2 * time.Second)
+		})
+	}
+	if out := in.must("", "minibotd", "unlock"); !strings.Contains(out, "unlocked") {
+		t.Errorf("unlock says %s", out)
+	}
+	in.healthy(time.Second)
+	if got := in.agree(); got != "canary-while-locked" {
+		t.Errorf("the value is %q", got)
+	}
+	if out := in.must("", "minibotd", "unlock"); !strings.Contains(out, "not locked down") {
+		t.Errorf("a second unlock says %s", out)
+	}
+}
+
+// Without a daemon the command does all of it, and also where the compose file cannot be read.
+func TestLockdownWithoutADaemon(t *testing.T) {
+	t.Parallel()
+	in := tiny(t, "")
+	in.start()
+	in.healthy(60 * time.Second)
+	compose, err := os.ReadFile(in.file("compose.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.kill()
+	in.write("compose.yaml", "services: [")
+	begin := time.Now()
+	in.must("", "minibotd", "lockdown")
+	t.Logf("without a daemon: %v", time.Since(begin))
+	in.dead(0)
+	in.start()
+	in.lockedDown(10 * time.Second)
+	in.docker("start", in.container("a"))
+	in.dead(10 * time.Second)
+	in.write("compose.yaml", string(compose))
+	in.kill()
+	if out := in.must("", "minibotd", "unlock"); !strings.Contains(out, "next start") {
+		t.Errorf("unlock says %q", out)
+	}
+	in.start()
+	in.healthy(60 * time.Second)
+	if r := lockdown.In(mustPaths(t, in.home)).Read(); r != nil {
+		t.Errorf("the record is left: %+v", r)
+	}
+}
+
+// A daemon that hangs is not waited for; when it goes on, it takes the lockdown in.
+func TestLockdownWithAHungDaemon(t *testing.T) {
+	t.Parallel()
+	in := tiny(t, "")
+	in.start()
+	in.healthy(60 * time.Second)
+	if err := in.daemon.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	out := in.must("", "minibotd", "lockdown")
+	t.Logf("with a hung daemon: %v", time.Since(begin))
+	if !strings.Contains(out, "without it") {
+		t.Errorf("lockdown says %s", out)
+	}
+	in.dead(0)
+	if err := in.daemon.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	in.lockedDown(10 * time.Second)
+	in.staysDead(2 * time.Second)
+}
+
+// Killed after the record is written, and in the middle of the kills: the next start carries on, and so does the next command.
+func TestLockdownCutShort(t *testing.T) {
+	t.Parallel()
+	proxy := newEngineProxy(t)
+	in := tiny(t, proxy.host())
+	in.start()
+	in.healthy(60 * time.Second)
+	for _, cut := range []struct {
+		name  string
+		kills int // so many containers are killed
+	}{{"after the record", 0}, {"in the middle", 1}} {
+		t.Run(cut.name, func(t *testing.T) {
+			reached, never := make(chan string, 64), make(chan struct{})
+			pass := make(chan struct{}, cut.kills)
+			for range cut.kills {
+				pass <- struct{}{}
+			}
+			proxy.intercept(func(r *http.Request) {
+				if strings.HasSuffix(r.URL.Path, "/kill") || r.Method == http.MethodDelete {
+					select {
+					case <-pass:
+						return
+					default:
+					}
+					reached <- r.URL.Path
+					<-never
+				}
+			})
+			locking := in.background("", "minibotd", "lockdown")
+			select {
+			case <-reached:
+			case <-time.After(20 * time.Second):
+				t.Fatal("nothing was killed")
+			}
+			in.kill()
+			proxy.intercept(nil)
+			close(never)
+			<-locking // it finds no daemon, and kills by itself, or is done
+			in.start()
+			in.lockedDown(10 * time.Second)
+			in.dead(20 * time.Second)
+			in.must("", "minibotd", "unlock")
+			in.healthy(60 * time.Second)
+		})
+	}
+	t.Run("the command and the daemon both", func(t *testing.T) {
+		in.kill()
+		if _, err := lockdown.In(mustPaths(t, in.home)).Begin(t.Context(), "killed right after it"); err != nil {
+			t.Fatal(err)
+		}
+		in.start()
+		in.dead(20 * time.Second)
+		in.lockedDown(5 * time.Second)
+	})
+}
+
+func TestTwoLockdownsAtOnceWhileTheStackStarts(t *testing.T) {
+	t.Parallel()
+	in := tiny(t, "")
+	in.start()
+	in.until("starting", 60*time.Second, func(s control.Status) bool { return service(s, "a").State == "running" })
+	first, second := in.background("", "minibotd", "lockdown", "--reason", "one"), in.background("", "minibotd", "lockdown", "--reason", "two")
+	for _, r := range []result{<-first, <-second} {
+		if r.code != 0 {
+			t.Errorf("exit %d: %s%s", r.code, r.stdout, r.stderr)
+		}
+	}
+	in.dead(3 * time.Second)
+	in.staysDead(3 * time.Second)
+	in.must("", "minibotd", "unlock")
+	in.healthy(60 * time.Second)
+}
+
+// A lockdown cancels what is under way, and unlock goes on from there.
+func TestLockdownDuringAChange(t *testing.T) {
+	t.Parallel()
+	proxy := newEngineProxy(t)
+	in := taking(t, proxy.host())
+	in.start()
+	in.healthy(60 * time.Second)
+	reached, release := make(chan struct{}, 64), make(chan struct{})
+	proxy.intercept(func(r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/restart") {
+			reached <- struct{}{}
+			<-release
+		}
+	})
+	setting := in.background("canary-cut-by-a-lockdown", "mb-secrets", "set", "K")
+	<-reached
+	locking := in.background("", "minibotd", "lockdown")
+	if r := <-setting; r.code == 0 || !strings.Contains(r.stderr, "locked down") {
+		t.Errorf("set: exit %d: %s", r.code, r.stderr)
+	}
+	proxy.intercept(nil)
+	close(release) // the engine carries out the restart that it was sent
+	if r := <-locking; r.code != 0 {
+		t.Errorf("lockdown: exit %d: %s", r.code, r.stderr)
+	}
+	in.dead(5 * time.Second)
+	in.staysDead(2 * time.Second)
+	in.must("", "minibotd", "unlock")
+	in.healthy(60 * time.Second)
+	in.agree()
+}
+
+func (in *installation) record() string {
+	data, err := os.ReadFile(filepath.Join(in.home, "state", "lockdown.json"))
+	if err != nil {
+		in.t.Error(err)
+	}
+	return string(data)
+}
