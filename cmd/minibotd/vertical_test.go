@@ -78,6 +78,7 @@ func (in *installation) vertical(gateway string) {
 	before := in.started("postgres")
 	in.docker("kill", in.container("postgres"))
 	in.restarted("postgres", before)
+	gatewaySince := in.started("openclaw")
 	logins := map[string]func(string) bool{
 		"POSTGRES_PASSWORD": in.postgresTakes, "REDIS_PASSWORD": in.redisTakes,
 		"OPENCLAW_GATEWAY_TOKEN": func(token string) bool { return in.gatewayTakes(gateway, token) },
@@ -97,6 +98,9 @@ func (in *installation) vertical(gateway string) {
 		if login("canary-random") {
 			in.t.Errorf("%s: any value is taken", c.name)
 		}
+	}
+	if in.started("openclaw") != gatewaySince {
+		in.t.Error("OpenClaw was restarted for its new token")
 	}
 	in.healthy(time.Second)
 }

@@ -23,6 +23,7 @@ func TestWantedState(t *testing.T) {
 			{Service: "side", Condition: "service_started", Required: true},
 		}},
 		"side": {Name: "side", OnChange: "signal"},
+		"claw": {Name: "claw", OnChange: "openclaw"},
 	}}
 	got := wantedState(project, map[secrets.Name]secrets.Value{"SET": value}, intent{Services: []string{"side"}}, 3, map[string]uint64{"side": 4})
 	want := supervisor.Wanted{Create: 3, Services: map[string]supervisor.Service{
@@ -33,6 +34,7 @@ func TestWantedState(t *testing.T) {
 			{Service: "once", Condition: supervisor.Completed},
 			{Service: "side", Condition: supervisor.Started, Required: true},
 		}},
+		"claw": {Name: "claw", Adopt: supervisor.AdoptByExec},
 		"side": {Name: "side", Adopt: supervisor.AdoptBySignal, Stopped: true, Revision: 4},
 	}}
 	if !reflect.DeepEqual(got, want) {
