@@ -140,6 +140,9 @@ func (e *Engine) checkReleased(ctx context.Context, project string) error {
 	}
 	var errs []error
 	for _, c := range list {
+		if c.Labels[api.ProjectLabel] == project {
+			continue // that it lives is an error already
+		}
 		name := plainName(c.Names)
 		errs = append(errs, hint.Wrap(fmt.Errorf("container %s: it is not of project %s, and holds delivered files: %w", name, project, ErrStillRunning),
 			"`docker kill %s`", name))
