@@ -55,9 +55,7 @@ func (a *app) compromised(ctx context.Context, args []string, c compromise, yes 
 		return err
 	}
 	if len(args) == 0 {
-		for _, r := range required {
-			names = append(names, r.Name)
-		}
+		names = lockdown.Replaceable(required)
 	}
 	names = slices.DeleteFunc(names, func(name secrets.Name) bool { return slices.Contains(skip, name) })
 	if len(names) == 0 {
