@@ -86,6 +86,9 @@ func (e *Engine) killEach(ctx context.Context, list []container.Summary) error {
 		all.Go(func() {
 			if c.Labels[api.ServiceLabel] == KeeperService {
 				errs[i] = e.docker.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true})
+				if cerrdefs.IsConflict(errs[i]) { // somebody else removes it; the next look tells
+					errs[i] = nil
+				}
 			} else {
 				errs[i] = e.killOne(ctx, c)
 			}
