@@ -35,7 +35,7 @@ func TestCompromisedOnATerminal(t *testing.T) {
 	}
 	start(t, home, "rotate", "--compromised").sees("[y/N] ").types("y\r").
 		sees("GATEWAY_TOKEN is replaced").sees("POSTGRES_PASSWORD is replaced").
-		sees("[1/1] API_KEY").sees("Key of the model's provider").sees("Revoke it first").sees("shown): ").types("\x03").
+		sees("[1/1] API_KEY").sees("Key of the model's provider").sees("Revoke it there first").sees("shown): ").types("\x03").
 		sees("interrupted: what was replaced stays so, the stack stays locked down").sees("mb-secrets rotate --compromised goes on").ends(130)
 	token := piped(t, home, "", 0, "get", "GATEWAY_TOKEN")
 	start(t, home, "rotate", "--compromised", "--yes").sees("[1/1] API_KEY").

@@ -93,6 +93,9 @@ func (l *local) Change(ctx context.Context, order control.ChangeOrder, report fu
 				continue
 			}
 			message, err := storeChange(ctx, store, one.requirement, one.value)
+			if err == nil {
+				err = l.file.Changed(ctx, store, []secrets.Name{one.requirement.Name})
+			}
 			if err != nil {
 				return err
 			}
@@ -166,6 +169,18 @@ func (l *local) Rotate(ctx context.Context, r control.Rotation, report func(cont
 	if r.Rehearse {
 		err := fmt.Errorf("a rehearsal goes through the running services, which only minibotd can: %w", control.ErrUnreachable)
 		return hint.Wrap(err, "start it with `minibotd run`; mb-secrets rotate --plan does without")
+	}
+	if err := l.file.Locked().Err(); err != nil {
+		return hint.Wrap(err, "minibotd unlock, or mb-secrets rotate --compromised")
+	}
+	if r.Rollback {
+		rows, err := l.Secrets(ctx)
+		if err != nil {
+			return err
+		}
+		if err := l.file.RefuseRollbacks(rows, r.Names); err != nil {
+			return err
+		}
 	}
 	_, rows, choice, err := l.choose(ctx, r)
 	if err != nil {
