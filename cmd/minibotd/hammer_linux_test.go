@@ -122,7 +122,7 @@ func hammerRequests(t *testing.T) int {
 func TestRotationWithoutAFailedRequest(t *testing.T) {
 	in := rotating(t, "", fmt.Sprintf(hammerService, buildHammer(t)+":/hammer:ro"))
 	in.start()
-	in.healthy(2 * time.Minute)
+	in.healthy(5 * time.Minute)
 	h := in.hammers()
 	first := h.until(hammerWarm, "redis", "postgres", "pair")
 	for server, tally := range first {
