@@ -84,7 +84,7 @@ func hammer(c client) func() ([]error, int64) {
 			}
 		})
 	}
-	return func() ([]error, int64) {
+	return sync.OnceValues(func() ([]error, int64) {
 		close(stop)
 		wg.Wait()
 		close(failures)
@@ -93,7 +93,7 @@ func hammer(c client) func() ([]error, int64) {
 			some = append(some, err)
 		}
 		return some, failed.Load()
-	}
+	})
 }
 
 // No request fails while a password is changed under load.
@@ -109,6 +109,7 @@ func TestRedisNoFailedRequest(t *testing.T) {
 	address, _, _ := strings.Cut(enginetest.Docker(t, "port", r.Service, "6379/tcp"), "\n")
 	c := client{address: address, file: file, done: make([]atomic.Int64, clients)}
 	begun, finish := time.Now(), hammer(c)
+	t.Cleanup(func() { finish() })
 	// more waits for n requests, and for each client to have read the file and asked since.
 	more := func(n int64) {
 		from, before := c.requests(), make([]int64, clients)

@@ -40,7 +40,7 @@ func TestRedisReplies(t *testing.T) {
 	prove := func(f *told) error { return r(f).Prove(t.Context(), c.Next) }
 	inUse := func(f *told) error { _, err := r(f).InUse(t.Context(), c, time.Now()); return err }
 	in := lines(noauth, wrongpass, "OK", wrongpass, "PONG") // with two credentials, the first one let in
-	none, clear := error(nil), errors.New("none of the package's")
+	none, another := error(nil), errors.New("none of the package's")
 	for what, f := range map[string]struct {
 		call func(*told) error
 		told []database.Result
@@ -61,23 +61,23 @@ func TestRedisReplies(t *testing.T) {
 		"broken off":         {prove, []database.Result{lines(noauth, wrongpass)}, database.ErrNotReady, "2 of 4"},
 		"killed":             {prove, []database.Result{{ExitCode: 137}}, database.ErrNotReady, ""},
 		"hung up":            {prove, []database.Result{{Stdout: lines(noauth, "x", "x", "x").Stdout, Stderr: []byte("Error: Server closed the connection")}}, database.ErrNotReady, ""},
-		"no redis-cli":       {prove, []database.Result{{ExitCode: 127}}, clear, "no redis-cli"},
-		"more than asked":    {prove, []database.Result{lines(noauth, wrongpass, "OK", "OK", "PONG")}, clear, "unexpected"},
+		"no redis-cli":       {prove, []database.Result{{ExitCode: 127}}, another, "no redis-cli"},
+		"more than asked":    {prove, []database.Result{lines(noauth, wrongpass, "OK", "OK", "PONG")}, another, "unexpected"},
 		"neither logs in":    {accept, []database.Result{lines(noauth, wrongpass, wrongpass, wrongpass, noauth)}, database.ErrRefused, ""},
 		"accepted":           {accept, []database.Result{in, lines("OK", "OK", "OK")}, none, ""},
 		"no ACL file":        {accept, []database.Result{in, lines("OK", "OK", noFile)}, none, ""},
-		"not saved":          {accept, []database.Result{in, lines("OK", "OK", notSaved)}, clear, "cannot write its ACL file"},
-		"may not save":       {accept, []database.Result{in, lines("OK", "OK", noPerm)}, clear, "no permission"},
-		"may not change":     {accept, []database.Result{in, lines("OK", noPerm, noPerm)}, clear, "no permission"},
-		"no writes":          {accept, []database.Result{in, lines("OK", "OOM command not allowed canary-x", "OK")}, clear, "OOM"},
-		"a replica":          {accept, []database.Result{in, lines("OK", "READONLY You can't write", "OK")}, clear, "READONLY"},
+		"not saved":          {accept, []database.Result{in, lines("OK", "OK", notSaved)}, another, "cannot write its ACL file"},
+		"may not save":       {accept, []database.Result{in, lines("OK", "OK", noPerm)}, another, "no permission"},
+		"may not change":     {accept, []database.Result{in, lines("OK", noPerm, noPerm)}, another, "no permission"},
+		"no writes":          {accept, []database.Result{in, lines("OK", "OOM command not allowed canary-x", "OK")}, another, "OOM"},
+		"a replica":          {accept, []database.Result{in, lines("OK", "READONLY You can't write", "OK")}, another, "READONLY"},
 		"refused meanwhile":  {accept, []database.Result{in, lines(wrongpass, noauth, noauth)}, database.ErrRefused, ""},
 		"list while loading": {inUse, []database.Result{in, lines("OK", "LOADING Redis is loading")}, database.ErrNotReady, "loading"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			err := f.call(&told{answers: f.told})
 			switch {
-			case f.want == clear:
+			case f.want == another:
 				for _, known := range []error{nil, database.ErrRefused, database.ErrNotReady, database.ErrOpen} {
 					if errors.Is(err, known) {
 						t.Errorf("got %v", err)

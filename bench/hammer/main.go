@@ -25,6 +25,7 @@ import (
 const (
 	requestTimeout = 5 * time.Second
 	reportInterval = 500 * time.Millisecond
+	failurePause   = 2 * time.Millisecond // a server that is gone refuses at once; asking on without one would only take the processor away
 )
 
 // tally is what became of the requests to one server. Times are in milliseconds.
@@ -125,8 +126,15 @@ func hammer(ctx context.Context, c *counts, server string, ask func(context.Cont
 		bounded, cancel := context.WithTimeout(ctx, requestTimeout)
 		err := ask(bounded)
 		cancel()
-		if ctx.Err() == nil {
-			c.add(server, began, err)
+		if ctx.Err() != nil {
+			return
+		}
+		c.add(server, began, err)
+		if err != nil {
+			select {
+			case <-time.After(failurePause):
+			case <-ctx.Done():
+			}
 		}
 	}
 }

@@ -145,7 +145,7 @@ func (in *installation) agrees(others ...map[secrets.Name]string) map[secrets.Na
 			in.t.Errorf("%s: the stored value is not in force", name)
 		}
 		for _, other := range others {
-			if other[name] != value && in.takes(name, other[name]) {
+			if other[name] != "" && other[name] != value && in.takes(name, other[name]) {
 				in.t.Errorf("%s: another value is in force too", name)
 			}
 		}
