@@ -29,6 +29,7 @@ var measurements = []measurement{
 	{"heal", healing},
 	{"order", ordering},
 	{"reload", reloading},
+	{"rotate", rotating},
 	{"idle", idling},
 }
 
@@ -45,9 +46,10 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	b := &bench{}
-	only := flags.String("only", "", "comma-separated: start, heal, order, reload, idle")
+	only := flags.String("only", "", "comma-separated: start, heal, order, reload, rotate, idle")
 	flags.StringVar(&b.programs, "programs", "bin", "folder of minibotd and mb-secrets")
 	flags.StringVar(&b.compose, "compose", "", "the docker compose program to compare with")
+	flags.StringVar(&b.hammer, "hammer", "", "the client that is asked of while secrets change: bench/hammer, static")
 	flags.IntVar(&b.rounds, "rounds", 0, "rounds of each measurement; 0 takes each one's own")
 	if err := flags.Parse(args); err != nil {
 		return err

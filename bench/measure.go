@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -55,7 +54,7 @@ func coldStart(ctx context.Context, b *bench) ([]row, error) {
 		if err := errors.Join(p.stop(), p.wipe()); err != nil {
 			return nil, err
 		}
-		took, err = p.composeUp(ctx)
+		took, err = p.dockerCompose(ctx, madeUp, "up", "-d", "--wait")
 		if err != nil {
 			return nil, errors.Join(err, p.end())
 		}
@@ -69,22 +68,6 @@ func coldStart(ctx context.Context, b *bench) ([]row, error) {
 		{"the same project, `docker compose up -d --wait`", spread(theirs), ""},
 		{"cold start, minibotd : compose", ratios(ours, theirs), "≤ 1.0"},
 	}, p.end()
-}
-
-func (p *project) composeUp(ctx context.Context) (time.Duration, error) {
-	cmd := exec.CommandContext(ctx, p.b.compose, "-f", filepath.Join(p.home, "compose.yaml"), "up", "-d", "--wait")
-	cmd.Env = os.Environ()
-	for k, v := range p.env {
-		cmd.Env = append(cmd.Env, k+"="+v)
-	}
-	for k, v := range madeUp {
-		cmd.Env = append(cmd.Env, k+"="+v)
-	}
-	begin := time.Now()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("docker compose up: %w: %s", err, out)
-	}
-	return time.Since(begin), nil
 }
 
 // healing makes a service sick, and restarts the same container by the engine's API alone, in turns. All times are

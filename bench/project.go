@@ -19,8 +19,8 @@ import (
 
 // bench is what the measurements share.
 type bench struct {
-	programs, compose string
-	rounds            int
+	programs, compose, hammer string
+	rounds                    int
 }
 
 func (b *bench) times(own int) int {
@@ -111,6 +111,23 @@ func (p *project) healthy(ctx context.Context, begin time.Time) (time.Duration, 
 		}
 	}
 	return 0, fmt.Errorf("not healthy after 3 minutes: %s", p.log.String())
+}
+
+// dockerCompose runs docker compose on the same file, with the secrets in its environment, and returns how long it took.
+func (p *project) dockerCompose(ctx context.Context, secrets map[string]string, args ...string) (time.Duration, error) {
+	cmd := exec.CommandContext(ctx, p.b.compose, append([]string{"-f", filepath.Join(p.home, "compose.yaml")}, args...)...)
+	cmd.Env = os.Environ()
+	for k, v := range p.env {
+		cmd.Env = append(cmd.Env, k+"="+v)
+	}
+	for k, v := range secrets {
+		cmd.Env = append(cmd.Env, k+"="+v)
+	}
+	begin := time.Now()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("docker compose %s: %w: %s", args[0], err, out)
+	}
+	return time.Since(begin), nil
 }
 
 // stop ends the daemon; the stack stays.

@@ -150,3 +150,15 @@ func TestQueryOfAPlan(t *testing.T) {
 		t.Error(q)
 	}
 }
+
+// A user's name goes with its password, and is nothing to a person.
+func TestSecretRowsWithoutUsersNames(t *testing.T) {
+	required := []secrets.Requirement{
+		{Name: "APP_DB", Rotate: secrets.Rotation{Driver: "postgres", UserName: "APP_DB_USER"}}, {Name: "APP_DB_USER", Initial: "app_a"},
+	}
+	for _, entries := range [][]secrets.Entry{nil, {{Name: "APP_DB"}, {Name: "APP_DB_USER"}, {Name: "APP_DB_USER", Slot: secrets.Pending}}} {
+		if rows := SecretRows(required, entries, nil, time.Now()); len(rows) != 1 || rows[0].Name != "APP_DB" {
+			t.Errorf("%+v", rows)
+		}
+	}
+}

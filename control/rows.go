@@ -14,16 +14,26 @@ import (
 
 // SecretRows makes one row of each required and each stored name, ordered by name. Slots other than current are no
 // rows of their own. entries is what [secrets.Store.List] returned, receipts what was changed, newest last; ages are
-// those of now.
+// those of now. A user's name that changes together with its password is no row.
 func SecretRows(required []secrets.Requirement, entries []secrets.Entry, receipts []Receipt, now time.Time) []Secret {
 	rows := map[secrets.Name]*Secret{}
 	declared := map[secrets.Name]secrets.Requirement{}
+	companions := map[secrets.Name]bool{}
 	for _, r := range required {
+		companions[r.Rotate.UserName] = true
+	}
+	for _, r := range required {
+		if companions[r.Name] {
+			continue
+		}
 		declared[r.Name] = r
 		rows[r.Name] = &Secret{Name: string(r.Name), UsedBy: append([]string{}, r.UsedBy...), State: "missing", Description: r.Description,
 			Generate: r.Generate != nil, RevokeURL: r.RevokeURL, MaxAge: ageText(r.MaxAge)}
 	}
 	for _, e := range entries { // by name and slot: current comes before pending, and that before previous
+		if companions[e.Name] {
+			continue
+		}
 		row := rows[e.Name]
 		if e.Slot == secrets.Previous {
 			if row != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // until repeats probe against the real engine until it is satisfied.
-func until(t *testing.T, what string, probe func() error) {
+func until(t testing.TB, what string, probe func() error) {
 	t.Helper()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
@@ -32,7 +32,7 @@ func until(t *testing.T, what string, probe func() error) {
 	}
 }
 
-func value(t *testing.T, s string) secrets.Value {
+func value(t testing.TB, s string) secrets.Value {
 	t.Helper()
 	v, err := secrets.NewValue([]byte(s))
 	if err != nil {

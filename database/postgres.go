@@ -72,6 +72,8 @@ const socketDir = "/var/run/postgresql" // of the official images and Debian's; 
 
 // quiet keeps the statement that follows out of the server's log and statistics. Each is a statement of its own,
 // because a setting in the same one would come too late. Settings of a module that is not loaded are placeholders.
+// The last ones let a transaction stay open while files are made ready, whatever the server's own limits are, and end
+// it where nobody comes back: its session may outlive the process that opened it. Servers before 17 have no transaction_timeout.
 const quiet = `SET log_statement = 'none';
 SET log_min_error_statement = 'panic';
 SET log_min_duration_statement = -1;
@@ -86,6 +88,8 @@ SET standard_conforming_strings = on;
 SET synchronous_commit = 'local';
 SET lock_timeout = '5s';
 SET statement_timeout = '10s';
+SET idle_in_transaction_session_timeout = '60s';
+SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout' \g /dev/null
 `
 
 // Accept makes the next password the role's: see Assert.

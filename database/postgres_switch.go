@@ -8,12 +8,6 @@ import (
 	"strings"
 )
 
-// patient lets the transaction stay open while the files are made ready, and ends it where nobody comes back:
-// its session may outlive the process that opened it. Servers before 17 have no transaction_timeout.
-const patient = `SET idle_in_transaction_session_timeout = '60s';
-SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout';
-`
-
 const (
 	readyMark     = "minibot-ready"
 	committedMark = "minibot-committed"
@@ -33,7 +27,7 @@ func (p Postgres) Prepare(ctx context.Context, c Change) (Switch, error) {
 		return nil, p.unreachable(ctx, err)
 	}
 	s := &postgresSwitch{postgres: p, session: session, lines: bufio.NewReader(session)}
-	if err := s.step(ctx, doing, quiet+patient+alone+statement, readyMark); err != nil {
+	if err := s.step(ctx, doing, quiet+alone+statement, readyMark); err != nil {
 		s.Abort()
 		return nil, err
 	}

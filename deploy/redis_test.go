@@ -83,9 +83,12 @@ func TestRedisEntrypointMendsItsFile(t *testing.T) {
 	script := strings.ReplaceAll(compose(t)["redis"].Entrypoint[2], "$$", "$")
 	app, good := "user app on #"+sha(other)+everything, "user default on"+everything+" #"+sha(delivered)
 	both := good + " #" + sha(other)
+	seven, eight := "user default on #"+sha(delivered)+" #"+sha(other)+everything, "user default on sanitize-payload #"+sha(other)+" #"+sha(delivered)+everything
 	for what, c := range map[string]struct{ before, want string }{
 		"one":               {good + `\n`, good},
 		"two":               {both + `\n`, both},
+		"as Redis 7 saves":  {seven + `\n`, seven},
+		"as Redis 8 saves":  {eight + `\n`, eight},
 		"two and a user":    {app + `\n` + both + `\n`, app + "\n" + both},
 		"plain text":        {"user default on >" + other + everything + `\n`, "user default on" + everything + " on #" + sha(delivered)},
 		"open to all":       {"user default on nopass" + everything + `\n`, "user default on" + everything + " on #" + sha(delivered)},

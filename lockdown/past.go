@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"minibot/config"
@@ -90,6 +91,17 @@ func (f File) RefuseRollback(name secrets.Name, previous bool) error {
 		"mb-secrets rotate %s, or mb-secrets set %s, makes a new one", name, name)
 }
 
+// RefuseRollbacks is why one of names may not get its previous value back, or nil. rows tells which have one.
+func (f File) RefuseRollbacks(rows []control.Secret, names []secrets.Name) error {
+	for _, name := range names {
+		i := slices.IndexFunc(rows, func(s control.Secret) bool { return s.Name == string(name) })
+		if err := f.RefuseRollback(name, i >= 0 && rows[i].Previous); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Changed erases the previous values of those names whose compromised value was skipped in a former lockdown and has been
 // replaced now. Call it after every change that succeeded; until it has, RefuseRollback refuses.
 func (f File) Changed(ctx context.Context, store secrets.Store, names []secrets.Name) error {
@@ -101,6 +113,11 @@ func (f File) Changed(ctx context.Context, store secrets.Store, names []secrets.
 	for _, name := range names {
 		was := p.Secrets[name]
 		if !was.Kept {
+			continue
+		}
+		if waits, err := anyOf(ctx, store, name, secrets.Pending); err != nil {
+			return err
+		} else if waits { // the compromised one is current still
 			continue
 		}
 		if err := erase(ctx, store, name, secrets.Previous); err != nil {

@@ -301,6 +301,14 @@ func (f File) Unlock(ctx context.Context, skip []secrets.Name, all bool) error {
 	})
 }
 
+// Skip takes a person's word that names, on the list from now on, may stay as they are.
+func (f File) Skip(ctx context.Context, names []secrets.Name) error {
+	return f.Update(ctx, func(r *Record) error {
+		r.list(names)
+		return r.skip(names)
+	})
+}
+
 // End removes the record of a lockdown that is ending, and keeps the names of its list for RefuseRollback. A lockdown that
 // began anew meanwhile stays, and is control.ErrLockedDown.
 func (f File) End(ctx context.Context) error {

@@ -84,6 +84,17 @@ func (f File) Compromise(ctx context.Context, store secrets.Store, required []se
 	return nil
 }
 
+// Replaceable returns the names of all secrets that can be compromised; the name of a database's role is none.
+func Replaceable(required []secrets.Requirement) []secrets.Name {
+	var names []secrets.Name
+	for _, r := range required {
+		if r.Initial == "" {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
+
 // clear brings one name of the list as far as it goes without a new value: it finishes what was cut short, and erases
 // what is neither current nor to become so.
 func (f File) clear(ctx context.Context, store secrets.Store, name secrets.Name) error {

@@ -81,22 +81,26 @@ type kind struct {
 	switches bool // it can hold one, and the switch is short
 	how      string
 	accept   string // what StepAccept does; "" where there is none
+	see      string // what StepSee does; "" where there is none
 }
 
 // kindOf returns the kind of a driver.
 func kindOf(r secrets.Rotation) kind {
+	const unused = "waits for users that take it without a word to leave the old one"
 	switch {
 	case r.Driver == "postgres" && len(r.Roles) > 0:
-		return kind{overlaps: true, how: "the other login role gets the new password; the old one is valid until nobody uses it",
-			accept: "ALTER ROLE: the other role gets the new password"}
+		return kind{overlaps: true, how: "two login roles take turns: the old one is valid until its users have the new one",
+			accept: "ALTER ROLE: the other role gets the new password", see: unused}
 	case r.Driver == "postgres":
-		return kind{switches: true, how: "one role: password and files change within milliseconds of each other"}
+		return kind{switches: true, how: "one role: password and files change within milliseconds of each other", see: unused}
 	case r.Driver == "redis":
-		return kind{overlaps: true, how: "both passwords are valid until nobody uses the old one", accept: "ACL SETUSER: takes the new password beside the old one"}
+		return kind{overlaps: true, how: "both passwords are valid until its users have the new one",
+			accept: "ACL SETUSER: takes the new password beside the old one", see: unused}
 	case r.Driver == "openclaw":
-		return kind{how: "the gateway reads it anew, without a restart"}
+		return kind{how: "the gateway reads it anew, without a restart", see: proof}
 	case r.Driver == "exec":
-		return kind{overlaps: true, how: "by the service's own command; the old value is valid until nobody uses it", accept: "its command accepts the new value"}
+		return kind{overlaps: true, how: "by the service's own command; the old value is valid until its users have the new one",
+			accept: "its command accepts the new value", see: unused}
 	}
 	return kind{how: "its users take the new file"}
 }
@@ -164,8 +168,12 @@ func (p *planner) steps() {
 		return
 	}
 	p.each(rotation.StepStage, func(kind) string { return "keeps the new value beside the current one, in the store" })
-	p.each(rotation.StepAccept, func(k kind) string { return k.accept })
-	p.each(rotation.StepProve, func(k kind) string { return when(k.overlaps, "lets the new one in, and not a random one") })
+	for _, r := range p.chosen {
+		if k := kindOf(r.Rotate); k.overlaps {
+			p.step(rotation.StepAccept, string(r.Name), r.Rotate.Service, k.accept)
+			p.step(rotation.StepProve, string(r.Name), r.Rotate.Service, proof)
+		}
+	}
 	prepare := "the new files lie ready"
 	if slices.ContainsFunc(p.chosen, func(r secrets.Requirement) bool { return kindOf(r.Rotate).switches }) {
 		prepare = "ALTER ROLE in a transaction that is open; the new files lie ready"
@@ -173,7 +181,7 @@ func (p *planner) steps() {
 	p.step(rotation.StepPrepare, "", "", prepare)
 	p.each(rotation.StepPromote, func(kind) string { return "in the store: previous ← current ← new" })
 	p.step(rotation.StepSwitch, "", "", when(prepare != "the new files lie ready", "COMMIT, and at once ")+"the new files are in place")
-	p.each(rotation.StepVerify, func(k kind) string { return when(k.switches, "lets the new one in, and not a random one") })
+	p.each(rotation.StepVerify, func(k kind) string { return when(k.switches, proof) })
 	for _, s := range p.plan.Services {
 		text := effects[s.How]
 		if len(s.Secrets) == 0 {
@@ -181,11 +189,13 @@ func (p *planner) steps() {
 		}
 		p.step(rotation.StepAdopt, "", s.Name, text)
 	}
-	p.each(rotation.StepSee, func(k kind) string { return when(k.overlaps || k.switches, "nobody uses the old one any more") })
+	p.each(rotation.StepSee, func(k kind) string { return k.see })
 	p.each(rotation.StepRetire, func(k kind) string {
-		return when(k.overlaps, "refuses the old one; until here a failure takes everything back")
+		return when(k.see != "", "the old one is refused; until here a failure takes everything back")
 	})
 }
+
+const proof = "lets the new one in, and not a random one"
 
 func when(is bool, text string) string {
 	if !is {

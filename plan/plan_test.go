@@ -82,7 +82,7 @@ func TestPlanIsInTheOrderInWhichThingsHappen(t *testing.T) {
 		}
 	}
 	want := "stage PG |stage RD |stage TOKEN |accept RD cache|prove RD cache|prepare  |promote PG |promote RD |promote TOKEN |switch  |verify PG zdb|" +
-		"adopt  cache|adopt  zdb|adopt  web|adopt  proxy|see PG zdb|see RD cache|retire RD cache"
+		"adopt  cache|adopt  zdb|adopt  web|adopt  proxy|see PG zdb|see RD cache|retire PG zdb|retire RD cache"
 	if got := strings.Join(steps, "|"); got != want {
 		t.Errorf("steps\n got %s\nwant %s", got, want)
 	}
@@ -112,7 +112,7 @@ func TestStepsArePartOfRotation(t *testing.T) {
 		known[string(s)] = i
 	}
 	project, rows := sample(t, day0)
-	p, last := Make(project, rows, Choice{Names: []secrets.Name{"PG", "RD"}}, nil), 0
+	p, last := Make(project, rows, Choice{Names: []secrets.Name{"PG", "RD", "TOKEN"}}, nil), 0
 	for _, s := range p.Steps {
 		at, ok := known[s.Step]
 		if !ok || at < last {

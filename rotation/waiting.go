@@ -13,7 +13,11 @@ import (
 // Check reports whether the database that holds req, if one does, can take value; the error wraps [database.ErrUnfit]
 // and has a hint. It asks nobody.
 func Check(req secrets.Requirement, value secrets.Value) error {
-	if err := database.Check(req.Rotate.Driver, value); err != nil {
+	check := func(value secrets.Value) error { return database.Check(req.Rotate.Driver, value) }
+	if len(req.Rotate.Roles) > 0 { // their password must go into a file of more
+		check = database.PostgresRoles{}.Check
+	}
+	if err := check(value); err != nil {
 		return unfit(req.Name, err)
 	}
 	return nil

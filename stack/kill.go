@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/compose/v5/pkg/api"
@@ -17,7 +18,10 @@ import (
 )
 
 // killRounds is how often KillProject looks again: what someone starts meanwhile is killed, too.
-const killRounds = 3
+const killRounds = 100
+
+// killPause is the time between two looks: a container that is about to end, or to start, may need a moment.
+const killPause = 50 * time.Millisecond
 
 // KillProject kills every container that has the project's label, all at once: services, what the compose file no
 // longer has, one-off runs, also paused ones. Then it takes the keeper and its volume away, and so every delivered
@@ -46,6 +50,14 @@ func (e *Engine) KillProject(ctx context.Context, project string) error {
 			break
 		}
 		killed = e.killEach(ctx, list)
+		if round == 0 {
+			continue
+		}
+		select {
+		case <-time.After(killPause):
+		case <-ctx.Done():
+			return errors.Join(killed, wrap(ctx.Err(), "kill project %s", project))
+		}
 	}
 	name := memoryVolume(project, recordVolume).Name
 	removed := wrap(e.docker.VolumeRemove(ctx, name, true), "remove volume %s", name)
@@ -128,6 +140,9 @@ func (e *Engine) checkReleased(ctx context.Context, project string) error {
 	}
 	var errs []error
 	for _, c := range list {
+		if c.Labels[api.ProjectLabel] == project {
+			continue // that it lives is an error already
+		}
 		name := plainName(c.Names)
 		errs = append(errs, hint.Wrap(fmt.Errorf("container %s: it is not of project %s, and holds delivered files: %w", name, project, ErrStillRunning),
 			"`docker kill %s`", name))

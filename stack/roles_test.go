@@ -114,3 +114,30 @@ func TestConnectionServiceFile(t *testing.T) {
 		}
 	}
 }
+
+func TestRolesAreDelivered(t *testing.T) {
+	r := newRig(t, `
+services:
+  a:
+    image: IMAGE
+    entrypoint: SLEEP
+    secrets: [{ source: APP, target: db, uid: "1000", gid: "1001", mode: 0400 }]
+secrets: { APP: { environment: APP, x-minibot: { rotate: { driver: postgres, service: a, roles: [app_a, app_b], owner: app } } } }
+`)
+	r.create()
+	d := r.feed("APP", "canary-one")
+	r.equal("without the role's name", d.Incomplete, "map[a:[APP_USER]]")
+	d = r.feed("APP", "canary-one", "APP_USER", "app_a")
+	r.equal("changed", d.Changed, "[a]")
+	r.start("a")
+	const show = "cd /run/secrets; cat db; echo; cat db.user; echo; cat db.pgservice; stat -c '%n %u %g %a' db*"
+	const modes = "\ndb 1000 1001 400\ndb.pgservice 1000 1001 400\ndb.user 1000 1001 400"
+	r.equal("files", r.sh("a", show), "canary-one\napp_a\n[minibot]\nhost=a\nport=5432\ndbname=postgres\nuser=app_a\npassword=canary-one"+modes)
+	d = r.feed("APP", "canary-two", "APP_USER", "app_b")
+	r.equal("changed", d.Changed, "[a]")
+	r.equal("files", r.sh("a", show), "canary-two\napp_b\n[minibot]\nhost=a\nport=5432\ndbname=postgres\nuser=app_b\npassword=canary-two"+modes)
+	d = r.feed("APP", "canary-two", "APP_USER", "app_a")
+	r.equal("changed by the name alone", d.Changed, "[a]")
+	d = r.feed("APP", "canary-two", "APP_USER", "app_a")
+	r.equal("changed the second time", d.Changed, "[]")
+}

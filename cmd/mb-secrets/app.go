@@ -15,6 +15,7 @@ import (
 	"minibot/console"
 	"minibot/control"
 	"minibot/hint"
+	"minibot/lockdown"
 	"minibot/plan"
 	"minibot/rotation"
 	"minibot/secrets"
@@ -109,7 +110,7 @@ func (a *app) backend(ctx context.Context) (control.SecretsBackend, bool, error)
 		err = lock(bounded, func() error { return nil })
 		switch {
 		case err == nil:
-			return &local{lock, a.openStore, a.load, a.receipts, a.moveStore}, false, nil
+			return &local{lock, a.openStore, a.load, a.receipts, lockdown.In(p.paths), a.moveStore}, false, nil
 		case !errors.Is(err, control.ErrDaemonHolds) && bounded.Err() == nil:
 			return nil, false, err
 		}

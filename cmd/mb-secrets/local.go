@@ -10,6 +10,7 @@ import (
 	"minibot/commandline"
 	"minibot/control"
 	"minibot/hint"
+	"minibot/lockdown"
 	"minibot/plan"
 	"minibot/rotation"
 	"minibot/secrets"
@@ -22,6 +23,7 @@ type local struct {
 	open     func(ctx context.Context) (secrets.Store, error)
 	project  func(ctx context.Context) (*stack.Project, error)
 	receipts func() ([]control.Receipt, error) // of the daemon that ran last
+	file     lockdown.File                     // where a lockdown is recorded
 	migrate  func(ctx context.Context, m control.Migration, report func(control.Progress)) error
 }
 
@@ -41,7 +43,7 @@ func (l *local) Secrets(ctx context.Context) ([]control.Secret, error) {
 		return nil, err
 	}
 	receipts, err := l.receipts()
-	if err != nil {
+	if err != nil && !errors.Is(err, rotation.ErrJournal) { // which history says, and the next start of minibotd mends
 		return nil, err
 	}
 	var entries []secrets.Entry
@@ -80,8 +82,20 @@ func (l *local) Change(ctx context.Context, order control.ChangeOrder, report fu
 		ready = append(ready, one)
 	}
 	return l.with(ctx, func(store secrets.Store) error {
+		locked := l.file.Locked() != nil
 		for _, one := range ready {
+			if locked {
+				message, err := l.file.Set(ctx, store, one.requirement, one.value)
+				if err != nil {
+					return err
+				}
+				report(control.Progress{Message: message})
+				continue
+			}
 			message, err := storeChange(ctx, store, one.requirement, one.value)
+			if err == nil {
+				err = l.file.Changed(ctx, store, []secrets.Name{one.requirement.Name})
+			}
 			if err != nil {
 				return err
 			}
@@ -155,6 +169,18 @@ func (l *local) Rotate(ctx context.Context, r control.Rotation, report func(cont
 	if r.Rehearse {
 		err := fmt.Errorf("a rehearsal goes through the running services, which only minibotd can: %w", control.ErrUnreachable)
 		return hint.Wrap(err, "start it with `minibotd run`; mb-secrets rotate --plan does without")
+	}
+	if err := l.file.Locked().Err(); err != nil {
+		return hint.Wrap(err, "minibotd unlock, or mb-secrets rotate --compromised")
+	}
+	if r.Rollback {
+		rows, err := l.Secrets(ctx)
+		if err != nil {
+			return err
+		}
+		if err := l.file.RefuseRollbacks(rows, r.Names); err != nil {
+			return err
+		}
 	}
 	_, rows, choice, err := l.choose(ctx, r)
 	if err != nil {

@@ -17,26 +17,30 @@ import (
 type rotateOptions struct {
 	rotation        control.Rotation
 	plan, json, yes bool
+	compromise      compromise
 }
 
 func (a *app) rotateCommand() *cobra.Command {
 	var o rotateOptions
 	cmd := &cobra.Command{
-		Use:   "rotate NAME... | --all | --due",
+		Use:   "rotate NAME... | --all | --due | --compromised [NAME...]",
 		Short: "Replace secrets in the running stack by new random values",
 		Long: "rotate makes new values by the recipes of the compose file and brings them into force as one change: either all of them\n" +
 			"are in force in the end, or what was before (exit code 4). Each service that uses them is restarted once. ^C leaves\n" +
 			"the change to minibotd. Without minibotd the values are stored, and what a database holds waits for its next start.\n\n" +
 			"--all is every secret that can be made here, --due those of them that are due or overdue; what a person has to set is listed.\n" +
 			"--plan shows what would be done, in which order, and how long it took last time; --rehearse goes through the\n" +
-			"whole sequence with a throwaway credential. Neither changes a value.",
+			"whole sequence with a throwaway credential. Neither changes a value.\n\n" + compromisedHelp,
 		Example: "  mb-secrets rotate POSTGRES_PASSWORD REDIS_PASSWORD\n  mb-secrets rotate --all --plan\n" +
-			"  mb-secrets rotate POSTGRES_PASSWORD --rehearse\n  mb-secrets rotate --due --no-wait",
+			"  mb-secrets rotate POSTGRES_PASSWORD --rehearse\n  mb-secrets rotate --due --no-wait\n  mb-secrets rotate --compromised",
 		Annotations:       commandline.TakesValue,
 		ValidArgsFunction: a.completeMore,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.read(args); err != nil {
 				return err
+			}
+			if o.compromise.on {
+				return a.compromised(cmd.Context(), args, o.compromise, o.yes)
 			}
 			return interrupted(a.rotate(cmd.Context(), o), "nothing changed")
 		},
@@ -46,7 +50,8 @@ func (a *app) rotateCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&o.plan, "plan", false, "show what would be done; change nothing")
 	cmd.Flags().BoolVar(&o.json, "json", false, "with --plan: print JSON")
 	cmd.Flags().BoolVar(&o.rotation.Rehearse, "rehearse", false, "go through it with a throwaway credential")
-	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "with --all: do not ask")
+	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "with --all and --compromised: do not ask")
+	compromisedFlags(cmd, &o.compromise)
 	a.noWaitFlag(cmd)
 	return cmd
 }
@@ -56,6 +61,12 @@ func (o *rotateOptions) read(args []string) error {
 	var err error
 	if o.rotation.Names, err = parseNames(args); err != nil {
 		return err
+	}
+	if o.compromise.on {
+		return o.readCompromised()
+	}
+	if o.compromise.skipAll || len(o.compromise.skip) > 0 {
+		return hint.Wrap(commandline.Usage("--skip and --skip-all go with --compromised only"), "mb-secrets rotate --help")
 	}
 	ways := 0
 	for _, chosen := range []bool{len(args) > 0, o.rotation.All, o.rotation.Due} {
@@ -74,6 +85,14 @@ func (o *rotateOptions) read(args []string) error {
 	}
 	if text != "" {
 		return hint.Wrap(commandline.Usage("%s", text), "mb-secrets rotate --help")
+	}
+	return nil
+}
+
+// readCompromised says which flags do not go with --compromised.
+func (o *rotateOptions) readCompromised() error {
+	if o.rotation.All || o.rotation.Due || o.rotation.Rehearse || o.plan || o.json {
+		return hint.Wrap(commandline.Usage("--compromised takes NAMEs, --skip, --skip-all and --yes only"), "mb-secrets rotate --help")
 	}
 	return nil
 }

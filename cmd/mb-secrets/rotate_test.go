@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -59,6 +60,8 @@ func TestInterruptLeavesARotationToTheDaemon(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	goOn := sync.OnceFunc(func() { close(d.goOn) })
+	t.Cleanup(goOn) // or a test that fails would wait for the rotation
 	piped(t, home, "", 1, "init", "--generate")
 	before := piped(t, home, "", 0, "get", "GATEWAY_TOKEN")
 	p := start(t, home, "rotate", "GATEWAY_TOKEN").sees("accept").sees("adopt").sees("restarting")
@@ -66,7 +69,7 @@ func TestInterruptLeavesARotationToTheDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.sees("interrupted: minibotd goes on with the change").sees("hint: minibotd status").sees("mb-secrets history").ends(130)
-	close(d.goOn)
+	goOn()
 	if err := <-d.ended; err != nil {
 		t.Errorf("the daemon's rotation ended with %v", err)
 	}

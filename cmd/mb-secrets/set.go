@@ -62,6 +62,9 @@ func (a *app) set(ctx context.Context, name secrets.Name, stdin bool) error {
 		return err
 	}
 	a.advise(list, name, value)
+	if err := a.refuseCompromised(ctx, name, value); err != nil {
+		return err
+	}
 	same, err := a.same(ctx, list, name, value)
 	if err != nil {
 		return err
@@ -94,11 +97,12 @@ func (a *app) change(ctx context.Context, change control.Change) error {
 	if err != nil {
 		return err
 	}
-	err = backend.Change(ctx, control.ChangeOrder{Changes: []control.Change{change}, Order: a.order()}, a.reporter(daemon))
+	locked := a.lockedDown() != nil
+	err = backend.Change(ctx, control.ChangeOrder{Changes: []control.Change{change}, Order: a.order()}, a.reporter(daemon && !locked))
 	if err != nil {
 		return detached(ctx, daemon, err)
 	}
-	if daemon {
+	if daemon && !locked {
 		return a.io.Print("%s is set and in force", change.Name)
 	}
 	return nil

@@ -300,7 +300,8 @@ func (d *daemon) onHangup(ctx context.Context, hangup <-chan struct{}) {
 }
 
 // finishChanges carries out, once the databases are up, the changes that waited, and makes sure that the databases
-// still accept what the store holds: at the start, and after each change that was left unfinished.
+// still accept what the store holds: at the start, after each change that was left unfinished, and whenever a database has
+// come up.
 func (d *daemon) finishChanges(ctx context.Context) {
 	delay, said := waitFirst, ""
 	for ctx.Err() == nil {
@@ -360,6 +361,11 @@ func (d *daemon) finish(ctx context.Context, say saying) error {
 func (d *daemon) waiting(ctx context.Context) (bool, error) {
 	entries, err := d.store.List(ctx)
 	return slices.ContainsFunc(entries, func(e secrets.Entry) bool { return e.Slot == secrets.Pending }), err
+}
+
+// holdsCredential says whether a service holds a secret in its own data.
+func (d *daemon) holdsCredential(service string) bool {
+	return slices.ContainsFunc(d.requirements(), func(r secrets.Requirement) bool { return r.Rotate.InDatabase() && r.Rotate.Service == service })
 }
 
 // databasesUp says whether every service that holds a credential is healthy.

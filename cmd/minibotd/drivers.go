@@ -10,6 +10,12 @@ import (
 	"minibot/stack"
 )
 
+// Rehearsal implements rotation.Rehearser.
+func (c byCommand) Rehearsal(ctx context.Context, _ database.Credential) (rotation.Database, database.Credential, func(context.Context) error, error) {
+	db, first, end, err := c.Command.Rehearsal(ctx)
+	return db, first, end, err
+}
+
 // database is the driver for a secret that lives in one.
 func (d *daemon) database(r secrets.Requirement) rotation.Database {
 	switch r.Rotate.Driver {
@@ -24,8 +30,8 @@ func (d *daemon) database(r secrets.Requirement) rotation.Database {
 	case database.DriverOpenClaw:
 		return &database.OpenClaw{Container: d, Service: r.Rotate.Service}
 	case database.DriverExec:
-		return &database.Command{Container: d, Service: r.Rotate.Service, Name: r.Name, User: r.Rotate.User,
-			Command: r.Rotate.Command, Overlap: r.Rotate.Overlaps}
+		return byCommand{database.Command{Container: d, Service: r.Rotate.Service, Name: r.Name, User: r.Rotate.User,
+			Command: r.Rotate.Command, Overlap: r.Rotate.Overlaps}}
 	}
 	return nil
 }
@@ -35,6 +41,7 @@ type (
 	postgres      struct{ database.Postgres }
 	postgresRoles struct{ database.PostgresRoles }
 	redis         struct{ database.Redis }
+	byCommand     struct{ database.Command }
 )
 
 var (
@@ -42,6 +49,7 @@ var (
 	_ rotation.Rehearser = postgres{}
 	_ rotation.Rehearser = postgresRoles{}
 	_ rotation.Rehearser = redis{}
+	_ rotation.Rehearser = byCommand{}
 )
 
 // Rehearsal implements rotation.Rehearser.

@@ -22,6 +22,9 @@ type preparedFeed struct {
 
 // prepare makes the delivery of values ready.
 func (w *world) prepare(ctx context.Context, values map[secrets.Name]secrets.Value) (*preparedFeed, error) {
+	if err := w.refused(); err != nil {
+		return nil, err
+	}
 	engine, project, err := w.connect(ctx)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -46,6 +47,15 @@ func hold(required []secrets.Requirement, w supervisor.Wanted) {
 			w.Services[name] = s
 		}
 	}
+}
+
+// withoutHeld is services without those that are held back at the end of a lockdown: none of them runs.
+func (d *daemon) withoutHeld(services map[string]bool) map[string]bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	wanted := d.wanted()
+	maps.DeleteFunc(services, func(name string, _ bool) bool { return wanted.Services[name].Held != "" })
+	return services
 }
 
 // needed is the services that hold credentials of databases, and those that they depend on.

@@ -20,7 +20,7 @@ const (
 	enforceInterval = time.Second            // between two looks for what runs although it must not
 	noticeInterval  = 5 * time.Second        // between two looks for a record that nobody told of
 	settleInterval  = 100 * time.Millisecond // between two kills while actions end that began before
-	settleMost      = 2 * time.Second        // how long these may take; enforce finds what comes of them later
+	settleMost      = 10 * time.Second       // how long these may take; enforce finds what comes of them later
 )
 
 // lock is what the daemon knows of a lockdown.
@@ -29,6 +29,7 @@ type lock struct {
 	running breaker       // changes and orders: a lockdown cancels them
 	nudge   chan struct{} // has enforce look at once
 	heeding sync.Mutex    // one look at the record at a time
+	killing sync.Mutex    // one kill at a time
 
 	record   *lockdown.Record // as last read; guarded by daemon.mu, as is all below
 	trouble  error            // why something may run although it must not
@@ -155,6 +156,11 @@ func (d *daemon) heed(ctx context.Context) (locked bool) {
 
 // kill kills every container of the project.
 func (d *daemon) kill(ctx context.Context) error {
+	d.lock.killing.Lock()
+	defer d.lock.killing.Unlock()
+	if d.lockedDown() == nil {
+		return nil
+	}
 	engine, _, err := d.world.connect(ctx)
 	if err == nil {
 		_, err = lockdown.Kill(ctx, engine, d.lock.file, d.paths.Compose)
@@ -208,7 +214,9 @@ func (d *daemon) unlock(ctx context.Context, op control.Operation, say saying) e
 	case err != nil && !errors.Is(err, lockdown.ErrNone):
 		return err
 	}
+	d.lock.killing.Lock() // the last kill must not meet what starts now
 	d.heed(ctx)
+	d.lock.killing.Unlock()
 	return d.unlessLockedDown(ctx, func(ctx context.Context) error {
 		if err := d.ready(ctx); err != nil {
 			return err
@@ -281,9 +289,7 @@ func (d *daemon) compromise(ctx context.Context, op control.Operation, say sayin
 	}
 	required, names := d.requirements(), op.Names
 	if op.All {
-		for _, r := range required {
-			names = append(names, r.Name)
-		}
+		names = lockdown.Replaceable(required)
 	}
 	return d.alone(ctx, func(ctx context.Context) error {
 		return d.lock.file.Compromise(ctx, d.store, required, names, func(message string) {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -77,6 +79,7 @@ func TestLockdown(t *testing.T) {
 	for _, args := range [][]string{{"start"}, {"start", "a"}, {"restart", "a"}, {"reload"}} {
 		in.fails(1, "", "minibotd", args, "locked down", "key seen in a log", "minibotd unlock")
 	}
+	in.fails(1, "", "mb-secrets", []string{"rotate", "K"}, "locked down", "mb-secrets rotate --compromised")
 	if r := in.run("", "minibotd", "status"); r.code != 1 || !strings.Contains(r.stdout, "locked-down") {
 		t.Errorf("status: exit %d: %s", r.code, r.stdout)
 	}
@@ -245,8 +248,8 @@ func TestTwoLockdownsAtOnceWhileTheStackStarts(t *testing.T) {
 			t.Errorf("exit %d: %s%s", r.code, r.stdout, r.stderr)
 		}
 	}
-	in.dead(3 * time.Second)
-	in.staysDead(3 * time.Second)
+	in.dead(30 * time.Second) // what was about to start ends a moment later
+	in.staysDead(2 * time.Second)
 	in.must("", "minibotd", "unlock")
 	in.healthy(60 * time.Second)
 }
@@ -283,10 +286,60 @@ func TestLockdownDuringAChange(t *testing.T) {
 	in.agree()
 }
 
-func (in *installation) record() string {
-	data, err := os.ReadFile(filepath.Join(in.home, "state", "lockdown.json"))
+// loadImage copies the image of the tiny services to another engine.
+func loadImage(t *testing.T, engine string) {
+	t.Helper()
+	save, load := exec.Command("docker", "save", image("MINIBOT_REDIS_IMAGE")), exec.Command("docker", "--host", engine, "load")
+	pipe, err := save.StdoutPipe()
 	if err != nil {
-		in.t.Error(err)
+		t.Fatal(err)
 	}
-	return string(data)
+	load.Stdin = pipe
+	if err := save.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := load.CombinedOutput()
+	if err := errors.Join(err, save.Wait()); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// A lockdown holds over restarts of the engine, however it ended, and whether or not a daemon runs meanwhile.
+func TestLockdownOverRestartsOfTheEngine(t *testing.T) {
+	dir := filepath.Join(cacheDir(t), "private-lockdown")
+	engine := script(t, "engine", "--private", dir)
+	t.Cleanup(func() { script(t, "engine", "--private", dir, "--stop") })
+	loadImage(t, engine)
+	in := tiny(t, engine)
+	in.start()
+	in.healthy(2 * time.Minute)
+	in.must("", "minibotd", "lockdown")
+	in.dead(10 * time.Second)
+	for _, how := range []string{"--stop", "--kill"} {
+		t.Run(how, func(*testing.T) {
+			script(t, "engine", "--private", dir, how)
+			script(t, "engine", "--private", dir)
+			in.lockedDown(30 * time.Second)
+			in.staysDead(3 * time.Second)
+		})
+	}
+	in.must("", "minibotd", "unlock")
+	in.healthy(2 * time.Minute)
+	t.Run("while the engine is away", func(t *testing.T) {
+		script(t, "engine", "--private", dir, "--kill")
+		r := in.run("", "minibotd", "lockdown")
+		if r.code != 1 || !strings.Contains(r.stderr, "recorded, but containers may run") {
+			t.Errorf("exit %d: %s", r.code, r.stderr)
+		}
+		if s := in.lockedDown(5 * time.Second); !strings.Contains(s.Reason, "containers may run") {
+			t.Errorf("%+v", s)
+		}
+		in.kill()
+		script(t, "engine", "--private", dir)
+		in.start()
+		in.dead(30 * time.Second)
+		in.staysDead(3 * time.Second)
+	})
+	in.must("", "minibotd", "unlock")
+	in.healthy(2 * time.Minute)
 }

@@ -37,6 +37,9 @@ func (d *daemon) record(e control.Event) {
 // onSupervisorEvent keeps what the supervisor tells, and fetches the last words of a service that it gives up on.
 func (d *daemon) onSupervisorEvent(e supervisor.Event) {
 	d.record(control.Event{Kind: string(e.Kind), Service: e.Service, Message: eventText(e), LatencyMS: float64(e.Latency.Microseconds()) / 1000})
+	if e.Kind == supervisor.EventHealthy && d.holdsCredential(e.Service) { // its data may be older than the store
+		d.wakeFinish()
+	}
 	if e.Kind == supervisor.EventDegraded && e.Service != "" {
 		select {
 		case d.degraded <- e.Service:

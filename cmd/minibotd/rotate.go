@@ -20,9 +20,17 @@ func (d *daemon) Rotate(ctx context.Context, r control.Rotation, report func(con
 	if err := d.ready(ctx); err != nil {
 		return d.outcome(err)
 	}
+	if err := d.forbidden(); err != nil {
+		return hint.Wrap(err, "minibotd unlock, or mb-secrets rotate --compromised")
+	}
 	rows, err := d.rows(ctx)
 	if err != nil {
 		return err
+	}
+	if r.Rollback {
+		if err := d.lock.file.RefuseRollbacks(rows, r.Names); err != nil {
+			return err
+		}
 	}
 	choice, err := plan.Choose(d.requirements(), rows, r)
 	if err != nil {

@@ -1,18 +1,17 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"minibot/control"
 	"minibot/hint"
+	"minibot/rotation"
 	"minibot/secrets"
 )
 
@@ -44,6 +43,10 @@ func rotatable(t *testing.T) (*daemon, *secrets.Memory) {
 	store := secrets.NewMemory()
 	d := testDaemon(t, nil)
 	err := errors.Join(os.WriteFile(d.paths.Compose, []byte(toRotate), 0o600), os.WriteFile(d.paths.Rotation, []byte(journal), 0o600))
+	reread, unread := rotation.OpenJournal(d.paths.Rotation)
+	t.Cleanup(func() { _ = reread.Close() }) // of this test alone
+	err = errors.Join(err, unread)
+	d.rotator = rotation.New(d.store, reread, d.requirements, d.database, d, d.log)
 	for name, slot := range map[secrets.Name]secrets.Slot{"MADE": secrets.Current, "GIVEN": secrets.Current, "": secrets.Previous} {
 		if name == "" {
 			name = "GIVEN"
@@ -125,36 +128,28 @@ func TestDaemonRefusesARotation(t *testing.T) {
 	}
 }
 
-// TestDaemonRotates lets a rotation go as far as it can without an engine.
-func TestDaemonRotates(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d, store := rotatable(t)
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() {
-			ended <- d.Rotate(ctx, control.Rotation{All: true}, func(control.Progress) {})
-		}()
-		<-time.After(time.Second)
-		if d.mu.Lock(); d.changes != 1 {
-			t.Errorf("%d changes", d.changes)
-		}
-		d.mu.Unlock()
-		staged := false
-		for _, slot := range secrets.Slots {
-			item, err := store.Get(t.Context(), "MADE", slot)
-			staged = staged || err == nil && item.Value.Len() == 40
-		}
-		if !staged {
-			t.Error("no new value by the recipe is in the store")
-		}
-		cancel()
-		if err := <-ended; err == nil {
-			t.Error("done without an engine")
-		}
-		if d.changes != 0 {
-			t.Errorf("%d changes", d.changes)
-		}
-	})
+// TestDaemonRotatesBack lets a rotation go as far as it can without an engine: everything stays, and why is known.
+func TestDaemonRotatesBack(t *testing.T) {
+	d, store := rotatable(t)
+	d.world.host = "unix://" + t.TempDir() + "/none.sock"
+	err := d.Rotate(t.Context(), control.Rotation{All: true, Order: control.Order{By: "ops"}}, func(control.Progress) {})
+	if !errors.Is(err, control.ErrRolledBack) || control.ExitCode(err) != 4 || strings.Contains(err.Error(), "canary") {
+		t.Errorf("without an engine: %v, exit %d", err, control.ExitCode(err))
+	}
+	item, err := store.Get(t.Context(), "MADE", secrets.Current)
+	if err != nil || string(item.Value.Reveal()) != "canary-MADE-current" {
+		t.Errorf("another value is in force: %v", err)
+	}
+	receipts, err := d.History(t.Context(), "MADE")
+	if err != nil || len(receipts) != 2 || receipts[1].Kind != control.KindRotate || receipts[1].By != "ops" || receipts[1].Outcome != control.OutcomeRolledBack {
+		t.Fatalf("%+v, %v", receipts, err)
+	}
+	if rows, err := d.Secrets(t.Context()); err != nil || rows[1].Failed == "" || rows[1].Failed != receipts[1].Reason {
+		t.Errorf("%+v, %v", rows, err)
+	}
+	if d.changes != 0 {
+		t.Errorf("%d changes", d.changes)
+	}
 }
 
 // TestRotationInTheStack rotates, looks and rolls back in a stack whose services merely read the secret.

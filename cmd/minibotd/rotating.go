@@ -103,7 +103,7 @@ func (d *daemon) Prepare(ctx context.Context, values map[secrets.Name]secrets.Va
 			all[r.Name] = v
 		}
 	}
-	if d.supervisor.Status().Phase == supervisor.AllStopped { // the files are delivered at the next start
+	if d.supervisor.Status().Phase == supervisor.AllStopped || d.forbidden() != nil { // the files are delivered at the next start
 		return &switching{daemon: d, values: all}, nil
 	}
 	prepared, err := d.world.prepare(ctx, all)
@@ -148,7 +148,10 @@ func (d *daemon) Adopt(ctx context.Context, names []secrets.Name, report rotatio
 	if err != nil {
 		return err
 	}
-	users := d.usersOf(names)
+	users := d.withoutHeld(d.usersOf(names))
+	if len(users) == 0 { // the rest takes it at its start
+		return nil
+	}
 	err = d.settleWithin(ctx, ticket, users, func(service, message string) {
 		report(rotation.Note{Step: rotation.StepAdopt, Service: service, Message: message})
 	}, adoptAttempts)

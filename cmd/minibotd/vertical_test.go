@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -289,31 +288,35 @@ func (in *installation) filesOf(volume string) string {
 	return strings.TrimSpace(in.docker("run", "--rm", "--network=none", "--entrypoint=find", "-v", volume+":/v:ro", image("MINIBOT_REDIS_IMAGE"), "/v", "-type", "f"))
 }
 
-// docsCommands runs what docs/secrets.md shows for a running stack.
+// docsCommands runs what the documents show for a running stack.
 func (in *installation) docsCommands(t *testing.T) {
-	file, err := os.Open("../../docs/secrets.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	inside, ran := false, 0
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		line := lines.Text()
-		if strings.HasPrefix(line, "```") {
-			inside = line == "```console stack"
+	t.Cleanup(func() { in.tryDocker("volume", "rm", "-f", in.name+"_pgdata-before") })
+	ours := strings.NewReplacer("minibot_", in.name+"_", "redis:8.2.3-alpine", image("MINIBOT_REDIS_IMAGE"))
+	for _, name := range []string{"secrets.md", "maintenance.md"} {
+		file, err := os.ReadFile("../../docs/" + name)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if !inside || !strings.HasPrefix(line, "$ ") {
-			continue
+		inside, ran := false, 0
+		for line := range strings.Lines(string(file)) {
+			if strings.HasPrefix(line, "```") {
+				inside = line == "```console stack\n"
+			}
+			if !inside || !strings.HasPrefix(line, "$ ") {
+				continue
+			}
+			ran++
+			cmd := exec.CommandContext(t.Context(), "sh", "-ec", ours.Replace(line[2:]))
+			cmd.Env = append(in.environ(), "PATH="+programs+":"+os.Getenv("PATH"))
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Errorf("%s: %v: %s", line, err, out)
+			}
+			t.Logf("%s%s", line, out)
 		}
-		ran++
-		cmd := exec.CommandContext(t.Context(), "sh", "-ec", line[2:])
-		cmd.Env = append(in.environ(), "PATH="+programs+":"+os.Getenv("PATH"))
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%s: %v: %s", line, err, out)
+		if ran == 0 {
+			t.Errorf("docs/%s shows no command for a running stack", name)
 		}
-	}
-	if ran == 0 {
-		t.Error("docs/secrets.md shows no command for a running stack")
 	}
 }
 

@@ -292,6 +292,9 @@ func (w *world) adopt(ctx context.Context, engine *stack.Engine, project *stack.
 		if errors.Is(err, database.ErrRefused) { // as when the token in force was erased: no reload will ever be let in
 			w.log.Warn("no known token opens the gateway; it is restarted instead", keyService, service.Name)
 			w.onChange(service.Name, "no known token opens the gateway; it is restarted instead")
+			if err := w.refused(); err != nil {
+				return err
+			}
 			return engine.Restart(ctx, id)
 		}
 		if err != nil {
