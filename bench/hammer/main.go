@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	requestTimeout = 5 * time.Second
+	requestTimeout = 30 * time.Second // a login may take seconds on a machine that has much else to do
 	reportInterval = 500 * time.Millisecond
 	requestPause   = 5 * time.Millisecond // after each: the clients of a fast server, or of one that is gone, would only keep the others from the processor
 )
