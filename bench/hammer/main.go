@@ -23,16 +23,17 @@ import (
 )
 
 const (
-	requestTimeout = 5 * time.Second
+	requestTimeout = 30 * time.Second // a login may take seconds on a machine that has much else to do
 	reportInterval = 500 * time.Millisecond
-	failurePause   = 2 * time.Millisecond // a server that is gone refuses at once; asking on without one would only take the processor away
+	requestPause   = 5 * time.Millisecond // after each: the clients of a fast server, or of one that is gone, would only keep the others from the processor
 )
 
 // tally is what became of the requests to one server. Times are in milliseconds.
 type tally struct {
 	Requests int     `json:"requests"`
 	Failures int     `json:"failures"`
-	Window   float64 `json:"window_ms"` // from the beginning of the first failed request to the end of the last one
+	Window   float64 `json:"window_ms"`  // from the beginning of the first failed request to the end of the last one
+	Slowest  float64 `json:"slowest_ms"` // the longest request that did not fail
 	Reason   string  `json:"reason,omitempty"`
 
 	first time.Time
@@ -50,6 +51,7 @@ func (c *counts) add(server string, began time.Time, err error) {
 	t := c.all[server]
 	t.Requests++
 	if err == nil {
+		t.Slowest = max(t.Slowest, since(began))
 		return
 	}
 	t.Failures++
@@ -57,8 +59,11 @@ func (c *counts) add(server string, began time.Time, err error) {
 	if t.first.IsZero() {
 		t.first = began
 	}
-	t.Window = float64(time.Since(t.first).Microseconds()) / 1000
+	t.Window = since(t.first)
 }
+
+// since is in milliseconds.
+func since(t time.Time) float64 { return float64(time.Since(t).Microseconds()) / 1000 }
 
 func (c *counts) print() error {
 	c.mu.Lock()
@@ -130,11 +135,9 @@ func hammer(ctx context.Context, c *counts, server string, ask func(context.Cont
 			return
 		}
 		c.add(server, began, err)
-		if err != nil {
-			select {
-			case <-time.After(failurePause):
-			case <-ctx.Done():
-			}
+		select {
+		case <-time.After(requestPause):
+		case <-ctx.Done():
 		}
 	}
 }
