@@ -96,7 +96,7 @@ func (h hurried) Open(ctx context.Context, service string, cmd []string) (databa
 type hurriedSession struct{ database.Session }
 
 func (h hurriedSession) Write(p []byte) (int, error) {
-	_, err := h.Session.Write(bytes.ReplaceAll(p, []byte("'60s'"), []byte("'100ms'")))
+	_, err := h.Session.Write(bytes.ReplaceAll(p, []byte("'60s'"), []byte("'2s'")))
 	return len(p), err
 }
 
