@@ -63,6 +63,7 @@ type installation struct {
 	home, name string
 	engine     string // DOCKER_HOST; "" is the test's own
 	env        []string
+	compose    string // as installed
 	daemon     *exec.Cmd
 	exited     chan error
 	log        *logBuffer
@@ -93,7 +94,7 @@ func install(t *testing.T, engine, compose string, env map[string]string) *insta
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := &installation{t: t, home: home, engine: engine, log: &logBuffer{},
+	in := &installation{t: t, home: home, engine: engine, log: &logBuffer{}, compose: compose,
 		name: fmt.Sprintf("mbt-%d-%d", os.Getpid(), installations.Add(1))}
 	lines := []string{}
 	if engine != "" {

@@ -25,6 +25,24 @@ func mustPaths(t *testing.T, home string) config.Paths {
 	return paths
 }
 
+// stubborn is an installation of takenCompose whose services stay up without their secret: nothing but a kill ends them.
+func stubborn(t *testing.T, engine string) *installation {
+	t.Helper()
+	in := install(t, engine, strings.ReplaceAll(takenCompose, "test -s /run/secrets/K || exit 9; ", ""), nil)
+	in.must("K="+tinyCanary+"\n", "mb-secrets", "init")
+	return in
+}
+
+// startedByHand starts a service past minibot, and sees it run.
+func (in *installation) startedByHand(service string) {
+	in.t.Helper()
+	before := in.started(service)
+	in.docker("start", in.container(service))
+	if after := in.started(service); after == before {
+		in.t.Errorf("%s was not started: this proves nothing", service)
+	}
+}
+
 // alive lists the project's containers that run, the keeper whether it runs or not.
 func (in *installation) alive() string {
 	mine := "label=com.docker.compose.project=" + in.name
@@ -74,7 +92,7 @@ func (in *installation) lockedDown(within time.Duration) control.Status {
 
 func TestLockdown(t *testing.T) {
 	t.Parallel()
-	in := taking(t, "")
+	in := stubborn(t, "")
 	in.start()
 	in.healthy(60 * time.Second)
 	begin := time.Now()
@@ -99,7 +117,7 @@ func TestLockdown(t *testing.T) {
 	if err := in.daemon.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	in.docker("start", in.container("b")) // somebody by hand
+	in.startedByHand("b")
 	in.dead(10 * time.Second)
 
 	t.Run("secrets can be read and set", func(t *testing.T) {
@@ -142,7 +160,7 @@ func TestLockdown(t *testing.T) {
 // Without a daemon the command does all of it, and also where the compose file cannot be read.
 func TestLockdownWithoutADaemon(t *testing.T) {
 	t.Parallel()
-	in := tiny(t, "")
+	in := stubborn(t, "")
 	in.start()
 	in.healthy(60 * time.Second)
 	compose, err := os.ReadFile(in.file("compose.yaml"))
@@ -157,7 +175,7 @@ func TestLockdownWithoutADaemon(t *testing.T) {
 	in.dead(0)
 	in.start()
 	in.lockedDown(10 * time.Second)
-	in.docker("start", in.container("a"))
+	in.startedByHand("a")
 	in.dead(10 * time.Second)
 	in.write("compose.yaml", string(compose))
 	in.kill()
@@ -194,11 +212,11 @@ func TestLockdownWithAHungDaemon(t *testing.T) {
 	in.staysDead(2 * time.Second)
 }
 
-// Killed after the record is written, and in the middle of the kills: the next start carries on, and so does the next command.
+// Killed after the record is written, and in the middle of the kills, the command too: the next start carries on.
 func TestLockdownCutShort(t *testing.T) {
 	t.Parallel()
 	proxy := newEngineProxy(t)
-	in := tiny(t, proxy.host())
+	in := stubborn(t, proxy.host())
 	in.start()
 	in.healthy(60 * time.Second)
 	for _, cut := range []struct {
@@ -212,42 +230,46 @@ func TestLockdownCutShort(t *testing.T) {
 				pass <- struct{}{}
 			}
 			proxy.intercept(func(r *http.Request) {
-				if strings.HasSuffix(r.URL.Path, "/kill") || r.Method == http.MethodDelete {
-					select {
-					case <-pass:
-						return
-					default:
-					}
+				if !strings.HasSuffix(r.URL.Path, "/kill") && r.Method != http.MethodDelete {
+					return
+				}
+				select {
+				case <-pass:
+				default:
 					reached <- r.URL.Path
 					<-never
+					panic(http.ErrAbortHandler) // it never gets to the engine
 				}
 			})
-			locking := in.background("", "minibotd", "lockdown")
+			command := exec.Command(filepath.Join(programs, "minibotd"), "lockdown")
+			command.Env = in.environ()
+			if err := command.Start(); err != nil {
+				t.Fatal(err)
+			}
 			select {
 			case <-reached:
 			case <-time.After(20 * time.Second):
 				t.Fatal("nothing was killed")
 			}
+			if err := command.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
 			in.kill()
-			proxy.intercept(nil)
+			_ = command.Wait() // killed
 			close(never)
-			<-locking // it finds no daemon, and kills by itself, or is done
+			proxy.intercept(nil)
+			if in.alive() == "" {
+				t.Fatal("nothing is left to kill")
+			}
+			in.write("compose.yaml", "services: [") // the supervisor cannot be what kills
 			in.start()
-			in.lockedDown(10 * time.Second)
 			in.dead(20 * time.Second)
+			in.lockedDown(5 * time.Second)
+			in.write("compose.yaml", in.compose)
 			in.must("", "minibotd", "unlock")
 			in.healthy(60 * time.Second)
 		})
 	}
-	t.Run("the command and the daemon both", func(t *testing.T) {
-		in.kill()
-		if _, err := lockdown.In(mustPaths(t, in.home)).Begin(t.Context(), "killed right after it"); err != nil {
-			t.Fatal(err)
-		}
-		in.start()
-		in.dead(20 * time.Second)
-		in.lockedDown(5 * time.Second)
-	})
 }
 
 func TestTwoLockdownsAtOnceWhileTheStackStarts(t *testing.T) {
