@@ -166,3 +166,48 @@ func TestStoreLockedInTheMiddle(t *testing.T) {
 		})
 	}
 }
+
+// Somebody replaces every value in the store, and leaves nothing else there, while a rotation is open.
+func TestReplacedWhileOpen(t *testing.T) {
+	each(t, func(t *testing.T, kinds ...databasetest.Kind) {
+		for _, sick := range []bool{false, true} {
+			clean := newWorld(t, kinds...)
+			if sick {
+				backwards(clean)
+			}
+			_, _ = clean.change()
+			for p := range clean.points {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, kinds...)
+					if sick {
+						backwards(w)
+					}
+					w.dieAt, w.dieOn = p, 1
+					_, _ = w.change() // dies
+					w.calm()
+					for _, n := range w.names() {
+						w.put(n, secrets.Current, val("canary-replaced"))
+						for _, slot := range []secrets.Slot{secrets.Pending, secrets.Previous} {
+							_ = w.store.Delete(t.Context(), n, slot) // some are empty
+						}
+					}
+					if err, _ := w.restart(); err != nil && !errors.Is(err, rotation.ErrRolledBack) {
+						t.Fatalf("died at %v, sick %v: %v", p, sick, err)
+					}
+					if err, _ := w.restart(); err != nil {
+						t.Fatalf("died at %v, sick %v: the start after it: %v", p, sick, err)
+					}
+					for _, n := range w.names() {
+						if !w.slot(n, secrets.Current).Equal(val("canary-replaced")) {
+							t.Errorf("%s: the value that somebody stored is lost", n)
+						}
+						w.logsIn(n)
+					}
+					if t.Failed() {
+						t.Fatalf("died at %v, sick %v: %v", p, sick, w.notes)
+					}
+				})
+			}
+		}
+	})
+}

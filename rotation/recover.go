@@ -116,8 +116,7 @@ func (r *Rotator) finish(ctx context.Context, report Report) error {
 		return run.forget(ctx)
 	case run.reached[StepRollBack]:
 		return run.rollBackOn(ctx, open)
-	case run.reached[StepRetire]:
-		return run.carryOut(ctx)
+	case run.reached[StepRetire]: // forward, however often
 	case !run.staged():
 		return run.failed(ctx, errors.New("it was cut short before its values were stored"))
 	case count(open, StepResume) >= maxResumes:
@@ -240,7 +239,7 @@ func (r *run) whichLogsIn(ctx context.Context) error {
 			r.tell(StepResume, c, "the new credential logs in")
 			continue
 		}
-		if errors.Is(err, database.ErrRefused) {
+		if errors.Is(err, database.ErrRefused) && !both.Current.Password.IsZero() { // else somebody emptied previous
 			err = r.patiently(ctx, c, func() error { return c.db.Prove(ctx, both.Current) })
 		}
 		switch {

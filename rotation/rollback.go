@@ -102,6 +102,9 @@ func (r *run) revert(ctx context.Context) error {
 			continue
 		}
 		err := r.step(ctx, StepRevert, c, "the database has the former credential alone again", func(ctx context.Context) error {
+			if c.next.IsZero() { // somebody emptied pending: what the database has is not known
+				return r.ensure(ctx, c, c.credentials().Current)
+			}
 			return r.patiently(ctx, c, func() error { return c.db.Revert(ctx, c.credentials()) })
 		})
 		if err != nil {
