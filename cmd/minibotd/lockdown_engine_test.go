@@ -320,9 +320,9 @@ func TestLockdownDuringAChange(t *testing.T) {
 }
 
 // loadImage copies the image of the tiny services to another engine.
-func loadImage(t *testing.T, engine string) {
+func loadImage(t *testing.T, engine, variable string) {
 	t.Helper()
-	save, load := exec.Command("docker", "save", image("MINIBOT_REDIS_IMAGE")), exec.Command("docker", "--host", engine, "load")
+	save, load := exec.Command("docker", "save", image(variable)), exec.Command("docker", "--host", engine, "load")
 	pipe, err := save.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -342,7 +342,7 @@ func TestLockdownOverRestartsOfTheEngine(t *testing.T) {
 	dir := filepath.Join(cacheDir(t), "private-lockdown")
 	engine := script(t, "engine", "--private", dir)
 	t.Cleanup(func() { script(t, "engine", "--private", dir, "--stop") })
-	loadImage(t, engine)
+	loadImage(t, engine, "MINIBOT_REDIS_IMAGE")
 	in := tiny(t, engine)
 	in.start()
 	in.healthy(2 * time.Minute)
