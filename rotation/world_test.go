@@ -130,7 +130,7 @@ func (w *world) op(name string, after bool) error {
 		w.ops++
 	}
 	if w.delays != nil {
-		time.Sleep(time.Duration(w.delays.IntN(3000)) * time.Millisecond) // of the bubble's clock
+		<-time.After(time.Duration(w.delays.IntN(3000)) * time.Millisecond) // of the bubble's clock
 	}
 	if after == w.after && (w.ops == w.failAt || w.failing != "" && name == w.failing) {
 		return fmt.Errorf("%s: %w", name, errInjected)
