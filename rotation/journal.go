@@ -53,6 +53,7 @@ type entry struct {
 // is synced to the disk before append returns. It holds names, never values. Safe for concurrent use.
 type Journal struct {
 	path string
+	sync func(*os.File) error // makes what was written outlive a power cut
 
 	mu      sync.Mutex
 	file    *os.File
@@ -67,7 +68,7 @@ func OpenJournal(path string) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{path: path, records: records, size: whole}
+	j := &Journal{path: path, sync: (*os.File).Sync, records: records, size: whole}
 	if j.file, err = openSynced(path); err != nil {
 		return nil, fmt.Errorf("open the journal of rotations: %w", err)
 	}
@@ -145,7 +146,7 @@ func (j *Journal) append(r record) error {
 	line = append(line, '\n')
 	_, err = j.file.Write(line)
 	if err == nil {
-		err = j.file.Sync()
+		err = j.sync(j.file)
 	}
 	if err != nil {
 		err = errors.Join(err, j.file.Truncate(j.size)) // a torn record would spoil the next one

@@ -145,3 +145,23 @@ func TestJournalOnAFullDisk(t *testing.T) {
 		t.Error("what could not be written counts")
 	}
 }
+
+// A record that is not on the disk does not count, and nothing goes on before it is.
+func TestJournalSyncsEachRecord(t *testing.T) {
+	j := reopen(t, filepath.Join(t.TempDir(), "journal"))
+	synced, fails := 0, false
+	j.sync = func(f *os.File) error {
+		if synced++; fails {
+			return errors.New("no")
+		}
+		return f.Sync()
+	}
+	write(t, j, one("a", "")[:2]...)
+	fails = true
+	if err := j.append(record{ID: "a", Step: StepEnd}); err == nil || synced != 3 || len(j.open()) != 2 {
+		t.Errorf("%v after %d syncs, %d records", err, synced, len(j.open()))
+	}
+	if again := reopen(t, j.path); len(again.open()) != 2 {
+		t.Error("the record that was not synced is read")
+	}
+}

@@ -94,15 +94,12 @@ func (r *run) readopt(ctx context.Context) error {
 
 // revert makes the databases that can hold two credentials refuse the next one.
 func (r *run) revert(ctx context.Context) error {
-	if r.reached[StepUnstage] { // a run that was cut short had done it, and next values may be gone
-		return nil
-	}
 	for _, c := range r.changes {
 		if !c.overlaps() || !r.asked[c.Name] || c.current.IsZero() {
 			continue
 		}
 		err := r.step(ctx, StepRevert, c, "the database has the former credential alone again", func(ctx context.Context) error {
-			if c.next.IsZero() { // somebody emptied pending: what the database has is not known
+			if c.next.IsZero() { // pending is empty: what the database has is not known
 				return r.ensure(ctx, c, c.credentials().Current)
 			}
 			return r.patiently(ctx, c, func() error { return c.db.Revert(ctx, c.credentials()) })
