@@ -157,7 +157,7 @@ func TestEndedDuringAChange(t *testing.T) {
 	}
 }
 
-// The engine goes when a new value is stored and not yet delivered: nothing is lost, and the command waits.
+// The engine goes when a new value is about to be delivered: everything is as it was, and the command says so.
 func TestEngineGoesDuringAChange(t *testing.T) {
 	t.Parallel()
 	proxy := newEngineProxy(t)
@@ -172,24 +172,20 @@ func TestEngineGoesDuringAChange(t *testing.T) {
 			<-r.Context().Done()
 		}
 	})
-	setting := make(chan result, 1)
-	go func() { setting <- in.run("canary-in-flight", "mb-secrets", "set", "K") }()
-	select {
-	case <-gone:
-	case r := <-setting:
-		t.Fatalf("set ended before the delivery: %+v", r)
+	if r := in.run("canary-in-flight", "mb-secrets", "set", "K"); r.code != 4 || !strings.Contains(r.stderr, "does not answer") || !strings.Contains(r.stderr, "hint: ") {
+		t.Errorf("set: exit %d, %s", r.code, r.stderr)
 	}
+	<-gone
 	in.until("waiting for the engine", 20*time.Second, func(s control.Status) bool { return s.Phase == control.PhaseWaitingForEngine && s.Hint != "" })
 	if r := in.run("", "minibotd", "status"); r.code != 1 || !strings.Contains(r.stdout, "waiting-for-engine") {
 		t.Errorf("status: exit %d, %s", r.code, r.stdout)
 	}
-	if got := in.must("", "mb-secrets", "get", "K"); got != "canary-in-flight" {
+	if got := in.must("", "mb-secrets", "get", "K"); got != tinyCanary {
 		t.Errorf("the store has %q", got)
 	}
 	proxy.open()
-	if r := <-setting; r.code != 0 || !strings.Contains(r.stderr, "waiting for the engine") {
-		t.Errorf("set: exit %d, %s%s", r.code, r.stdout, r.stderr)
-	}
+	in.healthy(60 * time.Second)
+	in.must("canary-in-flight", "mb-secrets", "set", "K")
 	for _, name := range []string{"a", "b", "c"} {
 		if got := in.has(name); got != "canary-in-flight" {
 			t.Errorf("%s has %q", name, got)

@@ -72,8 +72,8 @@ func TestDiskFull(t *testing.T) {
 			t.Errorf("the store has %q", got)
 		}
 	}
-	in.fails(4, "canary-no-room", "mb-secrets", []string{"set", "K"}, "no room for", "store.age")
-	in.fails(4, strings.Repeat("canary64", 8<<10), "mb-secrets", []string{"set", "K"}, "no room for", "store.age")
+	in.fails(4, "canary-no-room", "mb-secrets", []string{"set", "K"}, "no space left", "rotation.jsonl")
+	in.fails(4, strings.Repeat("canary64", 8<<10), "mb-secrets", []string{"set", "K"}, "no space left", "rotation.jsonl")
 	in.fails(1, "", "minibotd", []string{"stop", "a"}, "no space left")
 	asBefore()
 	before := in.started("a")

@@ -155,7 +155,7 @@ func (d *daemon) Adopt(ctx context.Context, names []secrets.Name, report rotatio
 	err = d.settleWithin(ctx, ticket, users, func(service, message string) {
 		report(rotation.Note{Step: rotation.StepAdopt, Service: service, Message: message})
 	}, adoptAttempts)
-	if err != nil {
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) { // a daemon that ends has no time for words
 		d.lastWords(ctx, users, report)
 	}
 	return err
