@@ -99,6 +99,9 @@ func kindOf(r secrets.Rotation) kind {
 	case r.Driver == "openclaw":
 		return kind{how: "the gateway reads it anew, without a restart", see: proof}
 	case r.Driver == "exec":
+		if !r.Overlaps {
+			return kind{switches: true, how: "by the service's own command, within moments of the new files", see: unused}
+		}
 		return kind{overlaps: true, how: "by the service's own command; the old value is valid until its users have the new one",
 			accept: "its command accepts the new value", see: unused}
 	}
@@ -175,12 +178,14 @@ func (p *planner) steps() {
 		}
 	}
 	prepare := "the new files lie ready"
-	if slices.ContainsFunc(p.chosen, func(r secrets.Requirement) bool { return kindOf(r.Rotate).switches }) {
-		prepare = "ALTER ROLE in a transaction that is open; the new files lie ready"
+	altered := slices.ContainsFunc(p.chosen, func(r secrets.Requirement) bool { return r.Rotate.Driver == "postgres" && kindOf(r.Rotate).switches })
+	commanded := slices.ContainsFunc(p.chosen, func(r secrets.Requirement) bool { return r.Rotate.Driver == "exec" && kindOf(r.Rotate).switches })
+	if altered {
+		prepare = "ALTER ROLE in a transaction that is open; " + prepare
 	}
 	p.step(rotation.StepPrepare, "", "", prepare)
 	p.each(rotation.StepPromote, func(kind) string { return "in the store: previous ← current ← new" })
-	p.step(rotation.StepSwitch, "", "", when(prepare != "the new files lie ready", "COMMIT, and at once ")+"the new files are in place")
+	p.step(rotation.StepSwitch, "", "", when(commanded, "the service's command, and then ")+when(altered, "COMMIT, and at once ")+"the new files are in place")
 	p.each(rotation.StepVerify, func(k kind) string { return when(k.switches, proof) })
 	for _, s := range p.plan.Services {
 		text := effects[s.How]

@@ -257,3 +257,13 @@ func TestDueInWords(t *testing.T) {
 		t.Error("one without a limit is due")
 	}
 }
+
+// A plan says of a command what the rotation does with it: only one that is declared so holds two values at once.
+func TestACommandHoldsTwoValuesOnlyWhereItSaysSo(t *testing.T) {
+	for _, overlaps := range []bool{false, true} {
+		k := kindOf(secrets.Rotation{Driver: "exec", Overlaps: overlaps})
+		if k.overlaps != overlaps || k.switches == overlaps || (k.accept != "") != overlaps {
+			t.Errorf("overlaps %v: %+v", overlaps, k)
+		}
+	}
+}

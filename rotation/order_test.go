@@ -3,6 +3,8 @@ package rotation_test
 import (
 	"context"
 	"errors"
+	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -210,4 +212,40 @@ func TestReplacedWhileOpen(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What others say may hold a value; the journal never does.
+func TestReasonsAreRedacted(t *testing.T) {
+	w := newWorld(t, databasetest.Overlap)
+	w.sick[plain] = newOf(plain)
+	err, _ := w.run(func(r *rotation.Rotator) error {
+		r.Redact = func(s string) string { return strings.ReplaceAll(s, "healthy", "[redacted]") }
+		return r.Change(t.Context(), rotation.Order{Values: map[secrets.Name]secrets.Value{plain: newOf(plain)}}, w.note)
+	})
+	if !errors.Is(err, rotation.ErrRolledBack) {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(w.journal)
+	if err != nil || strings.Contains(string(data), "healthy") || strings.Count(string(data), "[redacted]") != 2 {
+		t.Errorf("%v: %s", err, data)
+	}
+}
+
+// A rehearsal that died and cannot be cleared away yet stays open: what is left of it is no change that waits.
+func TestRehearsalThatCannotBeCleared(t *testing.T) {
+	w := newWorld(t, databasetest.Overlap)
+	w.dieAt, w.dieOn = rotation.Point{Step: rotation.StepAccept, Moment: rotation.BeforeEffect}, 1
+	if _, died := w.rehearse(); !died {
+		t.Fatal("did not die")
+	}
+	w.calm()
+	w.failing = "store delete"
+	if err, _ := w.restart(); !errors.Is(err, rotation.ErrUnfinished) {
+		t.Errorf("the start that cannot clear it: %v", err)
+	}
+	w.calm()
+	if err, _ := w.restart(); err != nil {
+		t.Error(err)
+	}
+	w.nothingIsLeft()
 }

@@ -111,7 +111,10 @@ func (r *Rotator) finish(ctx context.Context, report Report) error {
 	last := open[len(open)-1]
 	switch {
 	case open[0].Kind == KindRehearse:
-		return errors.Join(r.clearRehearsal(ctx), run.forget(ctx))
+		if err := r.clearRehearsal(ctx); err != nil { // else its pending value would be taken for a change
+			return unfinished(err)
+		}
+		return run.forget(ctx)
 	case last.Step == StepBegin, last.Step == StepRestage:
 		return run.forget(ctx)
 	case run.reached[StepRollBack]:

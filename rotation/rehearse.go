@@ -142,7 +142,7 @@ func (s rehearsalStack) Prepare(ctx context.Context, _ map[secrets.Name]secrets.
 	if err != nil {
 		return nil, err
 	}
-	return unused{ready}, nil
+	return discarded{ready}, nil
 }
 
 func (s rehearsalStack) Adopt(context.Context, []secrets.Name, Report) error {
@@ -154,7 +154,7 @@ func (s rehearsalStack) Adopt(context.Context, []secrets.Name, Report) error {
 
 func (rehearsalStack) Silent(secrets.Name) []string { return nil }
 
-// unused is a delivery that is taken back in either case.
-type unused struct{ database.Switch }
+// discarded is a delivery that is taken back in either case.
+type discarded struct{ database.Switch }
 
-func (u unused) Commit(context.Context) error { u.Abort(); return nil }
+func (d discarded) Commit(context.Context) error { d.Abort(); return nil }

@@ -107,7 +107,9 @@ type Rotator struct {
 	SessionPatience time.Duration
 	// RollbackTimeout bounds a rollback, which goes on when its caller leaves. Default 5 minutes: users restart in it.
 	RollbackTimeout time.Duration
-	// At is called at every crash point; nil does nothing. Tests die in it.
+	// Redact takes values out of the reasons that go into the journal, which others' words are part of. By default it changes nothing.
+	Redact func(string) string
+	// At is called at every crash point. By default it does nothing; tests die in it.
 	At func(Point)
 
 	store        secrets.Store
@@ -125,7 +127,7 @@ func New(store secrets.Store, journal *Journal, requirements func() []secrets.Re
 	stack Stack, log *slog.Logger,
 ) *Rotator {
 	return &Rotator{
-		Patience: time.Minute, SessionPatience: 2 * time.Minute, RollbackTimeout: 5 * time.Minute, At: func(Point) {},
+		Patience: time.Minute, SessionPatience: 2 * time.Minute, RollbackTimeout: 5 * time.Minute, At: func(Point) {}, Redact: func(s string) string { return s },
 		store: store, journal: journal, requirements: requirements, databases: databases, stack: stack, log: log, turn: make(chan struct{}, 1),
 	}
 }
@@ -173,8 +175,10 @@ func (r *Rotator) Change(ctx context.Context, o Order, report Report) error {
 		return err
 	}
 	defer unlock()
-	if err := r.finish(ctx, report); errors.Is(err, ErrUnfinished) {
+	if err := r.finish(ctx, report); r.journal.open() != nil {
 		return fmt.Errorf("finish an earlier change first: %w", err)
+	} else if err != nil { // how it ended is in its own receipt
+		r.log.Warn("an earlier change was finished", "err", err)
 	}
 	run := r.newRun(report)
 	for _, name := range slices.Sorted(maps.Keys(o.Values)) {

@@ -86,7 +86,7 @@ func (r *run) add(c *change) {
 // do takes one step: it notes it in the journal, then lets f have its effect.
 func (r *run) do(ctx context.Context, note record, f func(ctx context.Context) error) error {
 	r.At(Point{note.Step, BeforeRecord})
-	note.ID, note.Time = r.id, time.Now().UTC()
+	note.ID, note.Time, note.Reason = r.id, time.Now().UTC(), r.Redact(note.Reason)
 	if err := r.journal.append(note); err != nil {
 		return err
 	}

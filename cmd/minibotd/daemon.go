@@ -101,7 +101,7 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 	d.world.reload = d.reloadGateway
 	d.supervisor = supervisor.New(d.world, supervisor.Options{Logger: log, OnEvent: d.onSupervisorEvent})
 	d.rotator = rotation.New(d.store, journal, d.requirements, d.database, d, log)
-	d.rotator.At = crashPoint()
+	d.rotator.At, d.rotator.Redact = crashPoint(), redact.text
 	d.setPhase(control.PhaseWaitingForStore, nil)
 	return d, nil
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -281,4 +283,29 @@ func TestTheWaitForTheStoreGrows(t *testing.T) {
 			t.Errorf("attempts at %v, want %s", at, want)
 		}
 	})
+}
+
+// A journal that cannot be read holds nobody up, and is kept.
+func TestADamagedJournalIsPutAside(t *testing.T) {
+	d := testDaemon(t, nil)
+	const text = "rubbish\n{}\n"
+	if err := os.WriteFile(d.paths.Rotation, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	journal, err := openJournal(d.paths.Rotation, d.events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer journal.Close()
+	kept, err := filepath.Glob(d.paths.Rotation + ".damaged-*")
+	if err != nil || len(kept) != 1 {
+		t.Fatalf("kept: %v %v", kept, err)
+	}
+	if data, err := os.ReadFile(kept[0]); err != nil || string(data) != text {
+		t.Errorf("%q %v", data, err)
+	}
+	said := ""
+	if err := d.Events(t.Context(), 0, false, func(e control.Event) error { said += e.Message; return nil }); err != nil || !strings.Contains(said, kept[0]) {
+		t.Errorf("the events say %q, %v", said, err)
+	}
 }

@@ -38,7 +38,7 @@ func openJournal(path string, events *control.EventLog) (*rotation.Journal, erro
 	if !errors.Is(err, rotation.ErrJournal) {
 		return journal, err
 	}
-	aside := path + ".damaged"
+	aside := path + ".damaged-" + time.Now().UTC().Format("20060102T150405")
 	if err := errors.Join(os.Rename(path, aside), events.Append(control.Event{Kind: "error", Message: err.Error() + "; it is kept as " + aside})); err != nil {
 		return nil, err
 	}
