@@ -83,7 +83,7 @@ func (a *api) guard(next http.Handler) http.Handler {
 		} else if !begun(r.Context()) {
 			panic(http.ErrAbortHandler) // nobody is there any more
 		}
-		tracked := &tracker{ResponseWriter: w}
+		tracked := &tracker{ResponseWriter: w, conn: connOf(r.Context())}
 		if err := a.protect(func() error { next.ServeHTTP(tracked, r); return nil }); err != nil {
 			if tracked.wrote {
 				panic(http.ErrAbortHandler) // the answer breaks off, so the caller sees that it is not whole
@@ -141,6 +141,9 @@ func (a *api) fail(w http.ResponseWriter, status int, e *Error) {
 }
 
 func (a *api) write(w http.ResponseWriter, body []byte) {
+	if t, ok := w.(*tracker); ok {
+		t.conn.rest()
+	}
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // in-memory writers know none
 	if _, err := w.Write(body); err != nil {
 		a.log.Debug("the caller left before its answer", "err", err)

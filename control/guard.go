@@ -35,7 +35,7 @@ type guarded struct {
 	guard *guard
 	peer  peer
 	// Under guard.mu:
-	busy bool // a whole request was read, and it is not answered yet
+	busy bool // a whole request was read, and its answer is not ready yet
 	gone bool // closed, by whomever
 }
 
@@ -59,7 +59,7 @@ func (g *guard) admit(conn net.Conn) *guarded {
 	if err == nil && p.uid == g.uid {
 		return g.settle(conn, p)
 	}
-	_ = conn.Close() // nothing was said on it
+	defer conn.Close() //nolint:errcheck // nothing was said on it
 	if err != nil {
 		if more, say := g.refused.note(unknownUID, time.Now()); say {
 			g.log.Warn("connection refused", "err", err, "more", more)
@@ -141,8 +141,11 @@ func (c *guarded) begin() bool {
 	return c.busy
 }
 
-// rest says that the request was answered.
+// rest says that the request was answered, or that all there is left to do for it is to send the answer.
 func (c *guarded) rest() {
+	if c == nil {
+		return // as connOf
+	}
 	c.guard.mu.Lock()
 	defer c.guard.mu.Unlock()
 	c.busy = false

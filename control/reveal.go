@@ -89,8 +89,9 @@ func (a *api) keep(ctx context.Context, name secrets.Name, format, detail string
 
 // reveals counts by name how often secrets are asked for. The zero value is ready. It is safe for concurrent use.
 type reveals struct {
-	mu sync.Mutex
-	by map[secrets.Name]*revealed
+	mu    sync.Mutex
+	by    map[secrets.Name]*revealed
+	swept time.Time // when names were last forgotten
 }
 
 type revealed struct {
@@ -118,6 +119,19 @@ func (v *reveals) take(name secrets.Name, now time.Time) (wait time.Duration, mo
 	return wait, more, true
 }
 
+// sweep forgets names that nobody asked for of late, if it has not just done so. The caller holds mu.
+func (v *reveals) sweep(now time.Time) {
+	if now.Sub(v.swept) < revealEvery {
+		return
+	}
+	v.swept = now
+	for n, e := range v.by {
+		if e.limit.TokensAt(now) >= revealBurst {
+			delete(v.by, n)
+		}
+	}
+}
+
 // entry returns what is known of a name. When there are too many names, those are forgotten that nobody asked for of
 // late; if that is not enough, the rest share one entry. The caller holds mu.
 func (v *reveals) entry(name secrets.Name, now time.Time) *revealed {
@@ -125,11 +139,7 @@ func (v *reveals) entry(name secrets.Name, now time.Time) *revealed {
 		v.by = map[secrets.Name]*revealed{}
 	}
 	if v.by[name] == nil && len(v.by) >= revealNames {
-		for n, e := range v.by {
-			if e.limit.TokensAt(now) >= revealBurst {
-				delete(v.by, n)
-			}
-		}
+		v.sweep(now)
 		if len(v.by) >= revealNames {
 			name = ""
 		}
