@@ -68,7 +68,11 @@ func TestDiskFull(t *testing.T) {
 		if got := in.has("a"); got != tinyCanary {
 			t.Errorf("a has %q", got)
 		}
-		in.fails(1, "", "mb-secrets", []string{"get", "K"}, "cannot be recorded", "no space left") // the store has it: see below
+		// The last page of the event log may have room for the record: without it, there is no value.
+		if r := in.run("", "mb-secrets", "get", "K"); (r.code != 0 || r.stdout != tinyCanary) &&
+			(r.code != 1 || r.stdout != "" || !strings.Contains(r.stderr, "cannot be recorded") || !strings.Contains(r.stderr, "no space left")) {
+			t.Errorf("get: exit %d, %q, %s", r.code, r.stdout, r.stderr)
+		}
 	}
 	in.fails(4, "canary-no-room", "mb-secrets", []string{"set", "K"}, "no space left", "rotation.jsonl")
 	in.fails(4, strings.Repeat("canary64", 8<<10), "mb-secrets", []string{"set", "K"}, "no space left", "rotation.jsonl")
