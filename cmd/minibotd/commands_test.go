@@ -22,6 +22,7 @@ type fakeDaemon struct {
 	control.SecretsBackend
 	status control.Status
 	events []control.Event
+	log    string // "": what it was asked for
 }
 
 func (f *fakeDaemon) Status(context.Context) (control.Status, error) { return f.status, nil }
@@ -50,6 +51,10 @@ func (f *fakeDaemon) Events(ctx context.Context, _ uint64, follow bool, yield fu
 }
 
 func (f *fakeDaemon) Logs(_ context.Context, service string, follow bool, tail int, w io.Writer) error {
+	if f.log != "" {
+		_, err := io.WriteString(w, f.log)
+		return err
+	}
 	_, err := fmt.Fprintf(w, "log of %q, follow %v, tail %d\n", service, follow, tail)
 	return err
 }
