@@ -19,7 +19,7 @@ const (
 	abortTimeout    = 5 * time.Second // for the keeper's program to tidy up
 )
 
-// ErrPreparedEnded: a prepared delivery was aborted, by Abort or because its context or its time had ended.
+// ErrPreparedEnded means that a prepared delivery was aborted, by Abort or because its context or its time had ended.
 var ErrPreparedEnded = errors.New("the prepared delivery has ended")
 
 // order is one service's delivery under way.

@@ -103,8 +103,8 @@ func (d *daemon) Prepare(ctx context.Context, values map[secrets.Name]secrets.Va
 			all[r.Name] = v
 		}
 	}
-	if d.supervisor.Status().Phase == supervisor.AllStopped || d.forbidden() != nil { // the files are delivered at the next start
-		return &switching{daemon: d, values: all}, nil
+	if stopped := d.supervisor.Status().Phase == supervisor.AllStopped; stopped || d.forbidden() != nil { // the files are delivered at the next start
+		return &switching{daemon: d, values: all}, nil //nolint:nilerr // why nothing may start is no failure of the change
 	}
 	prepared, err := d.world.prepare(ctx, all)
 	if err != nil {
