@@ -243,12 +243,15 @@ func withoutSecrets(service types.ServiceConfig) types.ServiceConfig {
 	return service
 }
 
-// noteUsers fills in who uses each secret.
+// noteUsers fills in who uses each secret: by its file, or in the clear.
 func (p *Project) noteUsers() {
-	for _, name := range slices.Sorted(maps.Keys(p.Services)) {
-		for _, secret := range p.Services[name].Secrets {
-			i := slices.IndexFunc(p.Requirements, func(r secrets.Requirement) bool { return r.Name == secret })
-			p.Requirements[i].UsedBy = append(p.Requirements[i].UsedBy, name)
+	p.noteExposed()
+	for i := range p.Requirements {
+		r := &p.Requirements[i]
+		for _, name := range slices.Sorted(maps.Keys(p.Services)) {
+			if s := p.Services[name]; slices.Contains(s.Secrets, r.Name) || slices.Contains(s.Exposed, r.Name) {
+				r.UsedBy = append(r.UsedBy, name)
+			}
 		}
 	}
 }
