@@ -47,7 +47,7 @@ func exposes(f Finding, service types.ServiceConfig) bool {
 	return true
 }
 
-// exposed reports whether any of the named secrets is in the project in the clear.
-func (p *Project) exposed(names []secrets.Name) bool {
+// Exposes reports whether any of the named secrets is in the project in the clear.
+func (p *Project) Exposes(names []secrets.Name) bool {
 	return slices.ContainsFunc(p.Exposures, func(f Finding) bool { return slices.Contains(names, f.Secret) })
 }

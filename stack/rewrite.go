@@ -198,13 +198,16 @@ func (p *Project) secretFiles(at []string, references []types.ServiceSecretConfi
 	return files, nil
 }
 
+// errTarget: a service wants a secret at a place where minibot puts none.
+var errTarget = errors.New("every secret is a file in " + secretsDir)
+
 func secretFile(reference types.ServiceSecretConfig, names map[string]secrets.Name) (File, error) {
 	file := File{Secret: names[reference.Source], Name: strings.TrimPrefix(reference.Target, secretsDir+"/"), Mode: 0o444}
 	if file.Name == "" {
 		file.Name = reference.Source
 	}
 	if strings.ContainsAny(file.Name, "/\x00") || strings.HasPrefix(file.Name, ".") {
-		return File{}, fmt.Errorf("target %q is not a plain file name in %s", reference.Target, secretsDir)
+		return File{}, fmt.Errorf("%w: target %q is not a plain file name in %s", errTarget, reference.Target, secretsDir)
 	}
 	var errs [2]error
 	file.UID, errs[0] = number("uid", reference.UID)
