@@ -4,13 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/template"
 	"github.com/compose-spec/compose-go/v2/types"
@@ -84,18 +84,13 @@ func lint(ctx context.Context, file string, from *sources) ([]Finding, error) {
 }
 
 // model is what Compose makes of the file: with nothing interpolated, or with the values of env.
-func (l *linter) model(ctx context.Context, env []string) (map[string]any, error) {
-	options, err := cli.NewProjectOptions([]string{l.file}, cli.WithEnv(env), cli.WithWorkingDirectory(filepath.Dir(l.file)),
-		cli.WithInterpolation(env != nil), cli.WithNormalization(false), cli.WithConsistency(false),
-		cli.WithLoadOptions(loader.WithSkipValidation, func(o *loader.Options) {
-			if o.Interpolate != nil {
-				o.Interpolate.Substitute = lenient
-			}
-		}))
-	if err != nil {
-		return nil, err
-	}
-	return options.LoadModel(ctx)
+func (l *linter) model(ctx context.Context, env map[string]string) (map[string]any, error) {
+	details := types.ConfigDetails{WorkingDir: filepath.Dir(l.file), ConfigFiles: types.ToConfigFiles([]string{l.file}), Environment: maps.Clone(env)}
+	return loader.LoadModelWithContext(ctx, details, func(o *loader.Options) {
+		o.SkipInterpolation = env == nil
+		o.SkipNormalization, o.SkipConsistencyCheck, o.SkipValidation = true, true, true
+		o.Interpolate.Substitute = lenient
+	})
 }
 
 // lenient takes a variable that is not set for a blank, and leaves what is no template as it is: both are the load's to refuse.
@@ -144,7 +139,7 @@ func (l *linter) required(model map[string]any) []target {
 }
 
 // hold makes a placeholder for each secret, and returns the variables of the file with them.
-func (l *linter) hold() ([]string, error) {
+func (l *linter) hold() (map[string]string, error) {
 	mark := make([]byte, 8)
 	if _, err := rand.Read(mark); err != nil {
 		return nil, err
@@ -162,15 +157,7 @@ func (l *linter) hold() ([]string, error) {
 			env[t.key] = p
 		}
 	}
-	return environ(env), nil
-}
-
-func environ(env map[string]string) []string {
-	list := make([]string, 0, len(env))
-	for key, value := range env {
-		list = append(list, key+"="+value)
-	}
-	return list
+	return env, nil
 }
 
 // known is the secret that a variable stands for.
@@ -253,10 +240,13 @@ func (l *linter) searchModel(model map[string]any, secretsIn func(string) []secr
 	})
 }
 
-// blank writes the variables for their placeholders.
+var bareVariable = regexp.MustCompile(`\$([A-Za-z_][A-Za-z0-9_]*)`)
+
+// blank writes the variables for their placeholders, and all in one way.
 func (l *linter) blank(steps []string) []string {
 	steps = slices.Clone(steps)
 	for i := range steps {
+		steps[i] = bareVariable.ReplaceAllString(steps[i], "$${$1}")
 		for p, name := range l.placeholders {
 			steps[i] = strings.ReplaceAll(steps[i], p, "${"+string(name)+"}")
 		}

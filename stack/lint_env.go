@@ -54,7 +54,7 @@ func (l *linter) searchEnvFiles(files []envFile) {
 			if f.raw || strings.HasPrefix(m[3], "'") {
 				continue
 			}
-			for _, name := range l.mentioned(m[3]) {
+			for _, name := range l.mentioned(strings.ReplaceAll(m[3], `\$`, "")) {
 				l.add(mention{Finding: Finding{Secret: name, steps: f.path}, at: at + " puts $" + string(name) + " into " + m[1]})
 			}
 		}

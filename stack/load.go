@@ -174,6 +174,14 @@ func build(ctx context.Context, file string, env map[string]string, exposures []
 	return p, nil
 }
 
+func environ(env map[string]string) []string {
+	list := make([]string, 0, len(env))
+	for key, value := range env {
+		list = append(list, key+"="+value)
+	}
+	return list
+}
+
 // resolveFiles reads the env_file and label_file of all services, each of a bounded size.
 func resolveFiles(p *types.Project) (*types.Project, error) {
 	check := func(file string, at ...string) error {
