@@ -32,6 +32,7 @@ type Engine struct {
 	moby   *moby.Client
 	info   EngineInfo
 	noswap bool // the engine's kernel can keep tmpfs out of the swap
+	secure bool // the connection is one of TLS
 
 	creating sync.Mutex // one Create at a time
 	compose  api.Compose
@@ -113,7 +114,7 @@ func dialOne(ctx context.Context, c candidate) (*Engine, error) {
 		old = append(old, client.WithTLSClientConfig(ca, cert, key))
 		current = append(current, moby.WithTLSClientConfig(ca, cert, key))
 	}
-	e := &Engine{delivering: newGate(), known: map[place]record{}, fed: map[string]string{}}
+	e := &Engine{secure: c.tlsDir != "", delivering: newGate(), known: map[place]record{}, fed: map[string]string{}}
 	var err error
 	if e.docker, err = client.NewClientWithOpts(old...); err != nil {
 		return nil, err
