@@ -29,7 +29,7 @@ func (r *run) permissions(ctx context.Context) error {
 		{p.Home, 0o077, "700", "they can list the installation, or reach into it"},
 		{p.RunDir, 0o077, "700", "they can reach the daemon's socket"},
 		{p.StateDir, 0o077, "700", "they can read or change the daemon's journal"},
-		{p.LogDir, 0o077, "700", "they can read the daemon's logs"},
+		{p.LogDir, 0o022, "go-w", "they can put other logs there"},
 		{p.Socket, 0o177, "600", "they can talk to the daemon, which then has only their user id to refuse them by"},
 		{filepath.Join(p.Home, "store.age"), 0o177, "600", "they can take the encrypted secrets away, or replace them"},
 		{filepath.Join(p.Home, "age.key"), 0o177, "600", "they can decrypt every secret"},

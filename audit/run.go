@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
 	"minibot/audit/search"
@@ -119,13 +120,11 @@ func (r *run) incomplete(name string, why error) {
 
 // cause is an error without what a file operation adds to it: the place's name stands beside it.
 func cause(err error) error {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil || errors.Is(err, search.ErrNotWhole) {
-			return err
-		}
-		err = inner
+	var operation *fs.PathError
+	if errors.As(err, &operation) {
+		return operation.Err
 	}
+	return err
 }
 
 // search looks for every value in body and reports each once. What cannot be read is noted; only an end of ctx, or of report,
