@@ -8,6 +8,7 @@ package audit
 
 import (
 	"context"
+	"fmt"
 
 	"minibot/config"
 	"minibot/control"
@@ -37,6 +38,8 @@ type Auditor struct {
 	UserHome string       // the user's home folder
 	Engine   Engine       // nil: no engine answers; then a note says that the engine was not searched
 	Project  *stack.Project
+
+	machine *machine // of tests; nil for this one
 }
 
 // Summary says what an audit covered.
@@ -48,9 +51,45 @@ type Summary struct {
 }
 
 // Run searches everything once. It calls report for each finding as it is found, and progress with a short line for
-// each area; both from this goroutine. It blocks until all is searched, which takes minutes where there is much to
-// read. An error of report, or of ctx, ends it.
+// each area and with the bytes searched at the end; both from this goroutine. It blocks until all is searched, which takes minutes
+// where there is much to read. An error of report, or the end of ctx, ends it. What could not be read is in the Summary, not an error; a lost
+// engine too.
 func (a *Auditor) Run(ctx context.Context, report func(control.Finding) error, progress func(string)) (Summary, error) {
-	progress("nothing yet")
-	return Summary{}, ctx.Err()
+	r := &run{Auditor: a, machine: thisMachine(), report: report, progress: progress, seen: map[fileID]bool{}, stacks: map[string]container{}}
+	if a.machine != nil {
+		r.machine = *a.machine
+	}
+	if err := r.prepare(); err != nil {
+		return Summary{}, err
+	}
+	for _, area := range [...]struct {
+		name string
+		step func(context.Context) error
+	}{
+		{"", func(context.Context) error { return r.shortSecrets() }},
+		{"permissions", r.permissions},
+		{"swap", r.swap},
+		{"minibot's own files", r.ownFiles},
+		{"minibot's journal", r.journal},
+		{"files of the user", r.userFiles},
+		{"crash reports", r.crashes},
+		{"how containers stand", r.postures},
+		{"processes", r.processes},
+		{"the engine", r.engine},
+	} {
+		if area.name != "" {
+			progress(area.name)
+		}
+		if err := area.step(ctx); err != nil {
+			return r.summary, err
+		}
+		if err := ctx.Err(); err != nil {
+			return r.summary, err
+		}
+	}
+	if r.unread > 0 {
+		r.summary.Incomplete = append(r.summary.Incomplete, fmt.Sprintf("%d more places", r.unread))
+	}
+	progress(fmt.Sprintf("%d places, %.1f MB searched", r.summary.Places, float64(r.summary.Searched)/1e6))
+	return r.summary, nil
 }

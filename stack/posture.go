@@ -22,6 +22,7 @@ import (
 // the engine's own: it has Endpoints, Swap and Noswap, and nothing else.
 type Posture struct {
 	Container, Project, Service string
+	ID                          string // of the container, in full
 	Running                     bool
 	Keeper                      bool // it holds a minibot project's delivered secrets
 
@@ -181,7 +182,7 @@ func (e *Engine) runsAsRoot(ctx context.Context, info container.InspectResponse)
 
 func postureOf(info container.InspectResponse, options map[string]map[string]string) Posture {
 	host, state := info.HostConfig, info.State
-	p := Posture{Container: strings.TrimPrefix(info.Name, "/"), Running: state.Running && !state.Restarting,
+	p := Posture{Container: strings.TrimPrefix(info.Name, "/"), ID: info.ID, Running: state.Running && !state.Restarting,
 		Privileged: host.Privileged, Network: string(host.NetworkMode), ReadOnly: host.ReadonlyRootfs, Restart: cmp.Or(string(host.RestartPolicy.Name), "no")}
 	if info.Config != nil {
 		p.Project, p.Service = info.Config.Labels[api.ProjectLabel], info.Config.Labels[api.ServiceLabel]
