@@ -226,6 +226,24 @@ func (p planted) is(f control.Finding) bool {
 	return f.Secret == "K" && f.Slot == slot && f.Form == form && !slices.ContainsFunc(p.what, func(w string) bool { return !strings.Contains(f.Place, w) })
 }
 
+// auditsClean expects an audit that finds nothing to do in this installation: notes at most. Others share the engine.
+func (in *installation) auditsClean() {
+	in.t.Helper()
+	var report auditReport
+	r := in.run("", "minibotd", "audit", "--json")
+	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil {
+		in.t.Fatalf("exit %d: %v: %s", r.code, err, r.stderr)
+	}
+	if canary.MatchString(r.stdout) || report.Summary.Places < 100 {
+		in.t.Errorf("the audit says a value, or has seen next to nothing: %+v", report.Summary)
+	}
+	for _, f := range report.Findings {
+		if f.Severity != control.SeverityNote && (f.Service != "" || strings.Contains(f.Place, in.name) || strings.Contains(f.Place, in.home)) {
+			in.t.Errorf("%s %s %s %s: %s", f.Severity, f.Code, f.Secret, f.Place, f.Message)
+		}
+	}
+}
+
 // TestPlantedLeaks plants a leak of every kind that the engine can keep, and opens every door of a service: the audit
 // finds each, says no value, and finds none of them once they are gone.
 func TestPlantedLeaks(t *testing.T) {
