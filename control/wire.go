@@ -158,6 +158,7 @@ type Backend interface {
 	StackBackend
 	SecretsBackend
 	HistoryBackend
+	AuditBackend
 }
 
 // StackBackend shows and drives the stack.
