@@ -62,6 +62,7 @@ func TestVertical(t *testing.T) {
 	in.vertical(gateway)
 	stop()
 	in.searchEverything()
+	t.Run("an audit finds nothing", func(*testing.T) { in.auditsClean() })
 	t.Run("the docs' commands", func(t *testing.T) { in.docsCommands(t) })
 	in.must("", "minibotd", "stop")
 	for _, name := range in.secretVolumes() {
