@@ -20,7 +20,7 @@ const (
 	exitGaveUp      = 1               // see package keeper
 )
 
-// ErrPreparedEnded: a prepared delivery was aborted, by Abort or because its context or its time had ended.
+// ErrPreparedEnded means that a prepared delivery was aborted, by Abort or because its context or its time had ended.
 var ErrPreparedEnded = errors.New("the prepared delivery has ended")
 
 // order is one service's delivery under way.

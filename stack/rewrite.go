@@ -199,6 +199,9 @@ func (p *Project) secretFiles(at []string, references []types.ServiceSecretConfi
 	return files, nil
 }
 
+// errTarget: a service wants a secret at a place where minibot puts none.
+var errTarget = errors.New("a secret lies directly in " + secretsDir + " and nowhere else")
+
 func secretFile(reference types.ServiceSecretConfig, names map[string]secrets.Name) (File, error) {
 	file := File{Secret: names[reference.Source], Name: strings.TrimPrefix(reference.Target, secretsDir+"/"), Mode: 0o444}
 	if file.Name == "" {
@@ -224,10 +227,10 @@ func secretFile(reference types.ServiceSecretConfig, names map[string]secrets.Na
 func plainTarget(target, name string) error {
 	switch {
 	case path.IsAbs(target) && (name == target || strings.Contains(name, "/")):
-		return hint.Wrap(fmt.Errorf("target %q: a secret lies directly in %s and nowhere else", target, secretsDir),
+		return hint.Wrap(fmt.Errorf("target %q: %w", target, errTarget),
 			"write `target: %s`, and have the program read %s", path.Base(target), path.Join(secretsDir, path.Base(target)))
 	case strings.ContainsAny(name, "/\x00") || strings.HasPrefix(name, "."):
-		return hint.Wrap(fmt.Errorf("target %q is not a plain file name in %s", target, secretsDir), "a name without a slash, which does not begin with a dot")
+		return hint.Wrap(fmt.Errorf("target %q is not a plain file name: %w", target, errTarget), "a name without a slash, which does not begin with a dot")
 	}
 	return nil
 }
@@ -277,12 +280,15 @@ func withoutSecrets(service types.ServiceConfig) types.ServiceConfig {
 	return service
 }
 
-// noteUsers fills in who uses each secret.
+// noteUsers fills in who uses each secret: by its file, or in the clear.
 func (p *Project) noteUsers() {
-	for _, name := range slices.Sorted(maps.Keys(p.Services)) {
-		for _, secret := range p.Services[name].Secrets {
-			i := slices.IndexFunc(p.Requirements, func(r secrets.Requirement) bool { return r.Name == secret })
-			p.Requirements[i].UsedBy = append(p.Requirements[i].UsedBy, name)
+	p.noteExposed()
+	for i := range p.Requirements {
+		r := &p.Requirements[i]
+		for _, name := range slices.Sorted(maps.Keys(p.Services)) {
+			if s := p.Services[name]; slices.Contains(s.Secrets, r.Name) || slices.Contains(s.Exposed, r.Name) {
+				r.UsedBy = append(r.UsedBy, name)
+			}
 		}
 	}
 }
