@@ -32,7 +32,8 @@ func FuzzHandlers(f *testing.F) {
 	fake := newFake(f)
 	stopping := make(chan struct{})
 	close(stopping) // a stream that follows ends at once
-	a := &api{backend: fake, log: slog.New(slog.DiscardHandler)}
+	a := &api{backend: fake, log: slog.New(slog.DiscardHandler), streams: make(chan struct{}, maxStreams),
+		record: func(Event) error { return nil }}
 	handler := a.routes(context.Background(), stopping)
 	f.Fuzz(func(t *testing.T, method, path, query, body string) {
 		if path == "/v1/secrets/PANICS" {

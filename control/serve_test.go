@@ -55,6 +55,9 @@ func (l *logBuffer) String() string {
 // serve runs a server on a real socket until the test ends or stop is called.
 func serve(t testing.TB, s *Server) (c *Client, stop func()) {
 	t.Helper()
+	if f, ok := s.Backend.(*fakeBackend); ok && s.Record == nil {
+		s.Record = f.log.Append
+	}
 	path := filepath.Join(shortDir(t), "run", "d.sock")
 	ln, err := Listen(path)
 	if err != nil {
