@@ -59,19 +59,19 @@ type Store struct {
 // Service is one service of the compose project.
 type Service struct {
 	Name      string    `json:"name"`
-	Container string    `json:"container"` // the container's name
-	State     string    `json:"state"`     // running, starting, waiting, stopped, exited, healing, degraded, missing, paused
-	Health    string    `json:"health"`    // healthy, unhealthy, starting, or "" without a healthcheck or while not running
-	Restarts  int       `json:"restarts"`  // heals since the daemon started
-	Since     time.Time `json:"since"`     // when the container started, or when State began
-	Secrets   []string  `json:"secrets"`   // names, sorted
+	Container string    `json:"container"`             // the container's name
+	State     string    `json:"state"`                 // running, starting, waiting, stopped, exited, healing, degraded, missing, paused
+	Health    string    `json:"health"`                // healthy, unhealthy, starting, or "" without a healthcheck or while not running
+	Restarts  int       `json:"restarts"`              // heals since the daemon started
+	Since     time.Time `json:"since"`                 // when the container started, or when State began
+	Secrets   []string  `json:"secrets" redact:"name"` // names, sorted
 	Reason    string    `json:"reason,omitempty"`
 	LastLog   []string  `json:"last_log,omitempty"` // of a degraded service: its last lines, redacted
 }
 
 // Secret is what may be shown of a secret. State is "current", "pending", "missing" or "unused".
 type Secret struct {
-	Name        string     `json:"name"`
+	Name        string     `json:"name" redact:"name"`
 	Set         bool       `json:"set"`
 	Changed     *time.Time `json:"changed"` // nil when not set
 	UsedBy      []string   `json:"used_by"`
@@ -92,7 +92,7 @@ type Event struct {
 	Time    time.Time `json:"time"`
 	Kind    string    `json:"kind"` // phase, start, healthy, unhealthy, exit, heal, stop, deliver, secret, age, error, …
 	Service string    `json:"service,omitempty"`
-	Secret  string    `json:"secret,omitempty"`
+	Secret  string    `json:"secret,omitempty" redact:"name"`
 	Message string    `json:"message"`
 	// LatencyMS is, in milliseconds, how long an action was issued after the engine event that caused it had arrived.
 	LatencyMS float64 `json:"latency_ms,omitempty"`
@@ -102,7 +102,7 @@ type Event struct {
 type Progress struct {
 	Time    time.Time `json:"time"`
 	Step    string    `json:"step,omitempty"` // of a rotation
-	Secret  string    `json:"secret,omitempty"`
+	Secret  string    `json:"secret,omitempty" redact:"name"`
 	Service string    `json:"service,omitempty"`
 	Message string    `json:"message,omitempty"`
 	Done    bool      `json:"done,omitempty"`
