@@ -163,6 +163,7 @@ func (a *api) operate(life context.Context, w http.ResponseWriter, r *http.Reque
 		a.answer(w, nil, err)
 		return
 	}
+	op.Reason = a.redact.Text(op.Reason) // it is kept
 	a.stream(life, w, r, string(op.Verb), func(ctx context.Context, report func(Progress)) error {
 		return a.backend.Operate(ctx, op, report)
 	})

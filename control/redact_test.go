@@ -318,3 +318,43 @@ func TestEventsAreKeptRedacted(t *testing.T) {
 		t.Errorf("%v: the file holds %s", err, file)
 	}
 }
+
+// keeping is a backend that keeps hold of what it was given.
+type keeping struct {
+	leaky
+	order  ChangeOrder
+	reason string
+}
+
+func (k *keeping) Change(_ context.Context, order ChangeOrder, _ func(Progress)) error {
+	if string(order.Changes[0].Value) != leaked {
+		return errors.New("it came cleared")
+	}
+	k.order = order
+	return nil
+}
+
+func (k *keeping) Operate(_ context.Context, op Operation, _ func(Progress)) error {
+	k.reason = op.Reason
+	return nil
+}
+
+func TestADecodedValueIsClearedOnceItWasTaken(t *testing.T) {
+	k := &keeping{}
+	body, err := json.Marshal(ChangeOrder{Changes: []Change{{Name: "A", Value: []byte(leaked)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := ask(t, "POST /v1/secrets", string(body), &Server{Backend: k, Logger: slog.New(slog.DiscardHandler)})
+	if got := k.order.Changes; len(got) != 1 || !bytes.Equal(got[0].Value, make([]byte, len(leaked))) {
+		t.Errorf("%s: the backend's order is still %q", w.Body, got[0].Value)
+	}
+}
+
+func TestAValueTypedAsAReasonIsNotKept(t *testing.T) {
+	k := &keeping{}
+	ask(t, "POST /v1/operations", `{"verb":"lockdown","reason":"they have `+leaked+`"}`, &Server{Backend: k, Redact: learnt(t, leaked), Logger: slog.New(slog.DiscardHandler)})
+	if k.reason != "they have [redacted]" {
+		t.Errorf("got %q", k.reason)
+	}
+}

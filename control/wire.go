@@ -152,6 +152,13 @@ type Change struct {
 	Generate bool         `json:"generate,omitempty"`
 }
 
+// wipe clears the values that came in, once whoever took them has copies of their own.
+func (o ChangeOrder) wipe() {
+	for _, c := range o.Changes {
+		clear(c.Value)
+	}
+}
+
 // Backend is what the server serves: the daemon. Methods are called concurrently. Errors are turned into [Error] by
 // what they wrap (secrets.ErrNotFound, secrets.ErrLocked, …) and their hint.
 type Backend interface {
@@ -173,7 +180,8 @@ type SecretsBackend interface {
 	Secrets(ctx context.Context) ([]Secret, error)
 	Reveal(ctx context.Context, name secrets.Name) (secrets.Value, error)
 	// Change stores all changes, then brings them into force; context and report are as in Operate. The server has
-	// checked that names are valid and distinct and that each change has either a valid value or Generate.
+	// checked that names are valid and distinct and that each change has either a valid value or Generate. It clears the
+	// values in order when Change returns.
 	Change(ctx context.Context, order ChangeOrder, report func(Progress)) error
 	// Rotate makes new values and brings them into force as Change does, or the previous ones with Rollback. The server
 	// has checked r.
