@@ -257,27 +257,6 @@ func TestFollowedEventsEndWithTheDaemon(t *testing.T) {
 	}
 }
 
-func TestVersionSkew(t *testing.T) {
-	c, _ := serve(t, &Server{Backend: newFake(t)})
-	newer := *c
-	newer.wire = Wire + 1
-	_, err := newer.Status(t.Context())
-	if !errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), fmt.Sprintf("speaks wire version %d", Wire+1)) || !strings.Contains(hint.Of(err), "restart") {
-		t.Errorf("%v, hint %q", err, hint.Of(err))
-	}
-	// A daemon that is no minibotd, or one before the header.
-	near, far := net.Pipe()
-	go func() {
-		_, _ = far.Read(make([]byte, 4096))
-		_, _ = io.WriteString(far, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-		_ = far.Close()
-	}()
-	other := &Client{dial: func(context.Context) (net.Conn, error) { return near, nil }}
-	if _, err := other.Status(t.Context()); !errors.Is(err, ErrVersion) {
-		t.Errorf("%v", err)
-	}
-}
-
 func TestStreamThatBreaksOff(t *testing.T) {
 	near, far := net.Pipe()
 	go func() {

@@ -40,7 +40,7 @@ func run(ctx context.Context, args []string, io *console.IO) int {
 	err := root.ExecuteContext(ctx)
 	code := control.ExitCode(err)
 	switch {
-	case errors.Is(err, errNotHealthy):
+	case errors.Is(err, errNotHealthy), errors.Is(err, errFindings):
 	case code == 130 && hint.Of(err) != "":
 		io.Error(hint.Wrap(control.ErrInterrupted, "%s", hint.Of(err)))
 	case code == 130: // the usual end of what follows
@@ -61,7 +61,7 @@ func (c *commands) root() *cobra.Command {
 	commandline.Root(root, c.io, &c.homeFlag)
 	root.AddCommand(c.runCommand(), c.statusCommand(), c.eventsCommand(), c.logsCommand(),
 		c.reloadCommand(), c.restartCommand(), c.stopCommand(), c.startCommand(),
-		c.lockdownCommand(), c.unlockCommand())
+		c.lockdownCommand(), c.unlockCommand(), c.checkCommand())
 	return root
 }
 

@@ -69,7 +69,9 @@ func serve(t *testing.T, f *fakeDaemon) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- (&control.Server{Backend: f}).Serve(ctx, listener) }()
+	go func() {
+		done <- (&control.Server{Backend: f, Record: func(control.Event) error { return nil }}).Serve(ctx, listener)
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

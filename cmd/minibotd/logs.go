@@ -27,11 +27,16 @@ const (
 
 // record puts an event into the log of events, redacted.
 func (d *daemon) record(e control.Event) {
-	e.Time = time.Now()
-	e.Message = d.redact.text(e.Message)
-	if err := d.events.Append(e); err != nil {
+	if err := d.keep(e); err != nil {
 		d.log.Warn("event not kept", keyError, err)
 	}
+}
+
+// keep is record for who must know whether the event was kept.
+func (d *daemon) keep(e control.Event) error {
+	e.Time = time.Now()
+	e.Message = d.redact.text(e.Message)
+	return d.events.Append(e)
 }
 
 // onSupervisorEvent keeps what the supervisor tells, and fetches the last words of a service that it gives up on.

@@ -23,7 +23,7 @@ func (c *commands) statusCommand() *cobra.Command {
 		Short: "Show the stack's state; exit 1 unless healthy",
 		Long: "status shows the overall state and why, then every service. HEALED counts since minibotd started; SINCE is\n" +
 			"when the container started, or when its state began. Below stand the secrets that want a person: not set, due, overdue,\n" +
-			"or with a change that was rolled back.",
+			"or with a change that was rolled back. A warning names each place at which the compose file passes a secret on in the clear.",
 		Example: "  minibotd status\n  minibotd status --json",
 		Args:    commandline.Arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -85,6 +85,15 @@ func showStatus(io *console.IO, s control.Status, now time.Time) error {
 			if err := io.Print("  %s | %s", v.Name, console.Escape(text)); err != nil {
 				return err
 			}
+		}
+	}
+	for _, v := range s.Exposed {
+		where := v.Path
+		if v.Line > 0 {
+			where += fmt.Sprintf(" (%s:%d)", v.File, v.Line)
+		}
+		if err := io.Print("warning: secret %s is passed on in the clear: %s", console.Escape(v.Secret), console.Escape(where)); err != nil {
+			return err
 		}
 	}
 	return showSecrets(io, s.Secrets, now)
