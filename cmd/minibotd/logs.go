@@ -25,7 +25,7 @@ const (
 	excerptTimeout = 5 * time.Second
 )
 
-// record puts an event into the log of events, redacted.
+// record puts an event into the log of events.
 func (d *daemon) record(e control.Event) {
 	if err := d.keep(e); err != nil {
 		d.log.Warn("event not kept", keyError, err)
@@ -35,7 +35,6 @@ func (d *daemon) record(e control.Event) {
 // keep is record for who must know whether the event was kept.
 func (d *daemon) keep(e control.Event) error {
 	e.Time = time.Now()
-	e.Message = d.redact.text(e.Message)
 	return d.events.Append(e)
 }
 
@@ -143,7 +142,7 @@ func (d *daemon) Logs(ctx context.Context, service string, follow bool, tail int
 			return err
 		})
 	}
-	return d.outcome(group.Wait())
+	return ending(group.Wait())
 }
 
 // followLog yields a service's log, run of its container after run, until ctx ends.
@@ -166,7 +165,7 @@ func (d *daemon) followLog(ctx context.Context, service string, tail int, yield 
 	}
 }
 
-// serviceLog yields a container's log line by line, redacted, and returns which run of the container it was. After
+// serviceLog yields a container's log line by line, and returns which run of the container it was. After
 // the run named last, it yields what a later one has written, and nothing of a container that was not started again.
 func (d *daemon) serviceLog(ctx context.Context, service string, options stack.LogOptions, last string, yield func(string) error) (run string, err error) {
 	engine, project, err := d.world.connect(ctx)
@@ -198,7 +197,7 @@ func (d *daemon) serviceLog(ctx context.Context, service string, options stack.L
 	for lines := bufio.NewReader(r); ; {
 		line, err := lines.ReadString('\n')
 		if text := trimNewline(line); text != "" || err == nil {
-			if err := yield(d.redact.text(text)); err != nil {
+			if err := yield(text); err != nil {
 				return c.Instance, err
 			}
 		}
