@@ -53,6 +53,19 @@ func (s *secretSet) special(name, before, after string) string {
 	return value
 }
 
+// join takes over what another set looks for.
+func (s *secretSet) join(other *secretSet) {
+	other.mu.Lock()
+	defer other.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known == nil {
+		s.known, s.forms = map[string]bool{}, map[string]string{}
+	}
+	maps.Copy(s.known, other.known)
+	maps.Copy(s.forms, other.forms)
+}
+
 // size is how many values there are.
 func (s *secretSet) size() int {
 	s.mu.Lock()
