@@ -236,8 +236,9 @@ func (c *canaryRun) plant() {
 // plantedIn are where the engine keeps what was planted.
 var plantedIn = []string{`/overlay2/[^/]+/diff/layer$`, `/volumes/[^/]+_planted/_data/file$`, `/containers/[^/]+/[^/]+-json\.log$`, `/containers/[^/]+/config\.v2\.json$`, `/run/exec/`}
 
-// searchEngine goes through everything that the private engine has on disk, while it holds what was planted or afterwards.
-func (c *canaryRun) searchEngine(when string, planted bool) {
+// searchEngine goes through what the private engine has on disk while what was planted is there: all of it, or what was made or
+// changed since the run began. What is older than the values cannot hold them, and most of it are the images.
+func (c *canaryRun) searchEngine(when string, all bool) {
 	c.t.Helper()
 	c.onlyMemoryIsLeftOut()
 	began := time.Now()
@@ -245,16 +246,21 @@ func (c *canaryRun) searchEngine(when string, planted bool) {
 	for _, set := range []*secretSet{c.values, c.planted} {
 		both.join(set)
 	}
-	found := both.tree(c.t, c.engineDir)
-	c.t.Logf("%s: the engine's folder: %d files, %d MB, %v", when, found.files, found.bytes>>20, time.Since(began).Round(time.Millisecond))
-	if found.files < 1000 || found.bytes < 500<<20 {
-		c.t.Errorf("%s: only %d files, %d bytes of the engine's were searched", when, found.files, found.bytes)
+	var found searched
+	if all {
+		found = both.tree(c.t, c.engineDir)
+		if found.files < 1000 || found.bytes < 500<<20 {
+			c.t.Errorf("%s: only %d files, %d bytes of the engine's were searched", when, found.files, found.bytes)
+		}
+	} else {
+		found = both.files(c.t, c.changedFiles([]string{c.engineDir}))
 	}
+	c.t.Logf("%s: the engine's folder: %d files, %d MB, %v", when, found.files, found.bytes>>20, time.Since(began).Round(time.Millisecond))
 	isPlanted := func(h hit) bool { return strings.HasPrefix(h.what, "planted") }
 	c.clean(when+": the engine's folder", slices.DeleteFunc(slices.Clone(found.hits), isPlanted))
 	for _, place := range plantedIn {
 		at := regexp.MustCompile(place)
-		if planted && !slices.ContainsFunc(found.hits, func(h hit) bool { return isPlanted(h) && at.MatchString(h.path) }) {
+		if !slices.ContainsFunc(found.hits, func(h hit) bool { return isPlanted(h) && at.MatchString(h.path) }) {
 			c.t.Errorf("%s: what was planted in %s is not found", when, place)
 		}
 	}
@@ -311,17 +317,21 @@ func (c *canaryRun) clean(where string, hits []hit) {
 	}
 }
 
-// changedFiles are those outside the run's own folders that were made or changed since it began.
-func (c *canaryRun) changedFiles() []string {
+// changedFiles are those below some folders, other than except, that were made or changed since the run began.
+func (c *canaryRun) changedFiles(roots []string, except ...string) []string {
 	c.t.Helper()
-	since := "@" + strconv.FormatInt(c.since.Unix(), 10)
-	args := []string{}
-	for _, place := range []string{"/tmp", "/var/tmp", "/dev/shm", "/var/log", "/var/crash", "/run", c.realHome} {
-		if _, err := os.Stat(place); err == nil {
-			args = append(args, place)
+	var args []string
+	for _, root := range roots {
+		if _, err := os.Stat(root); err == nil {
+			args = append(args, root)
 		}
 	}
-	args = append(args, "-xdev", "(", "-path", c.evidence.dir, "-o", "-path", c.engineDir, ")", "-prune", "-o", "-type", "f", "(", "-newermt", since, "-o", "-newerct", since, ")", "-print0")
+	args = append(args, "-xdev", "(", "-false")
+	for _, path := range except {
+		args = append(args, "-o", "-path", path)
+	}
+	since := "@" + strconv.FormatInt(c.since.Unix(), 10)
+	args = append(args, ")", "-prune", "-o", "-type", "f", "(", "-newermt", since, "-o", "-newerct", since, ")", "-print0")
 	out, err := exec.Command("find", args...).Output() // what goes away meanwhile makes it fail
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
