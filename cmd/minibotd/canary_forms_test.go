@@ -24,8 +24,8 @@ import (
 // minibot redacts or audits by, and the searching is left to grep. Safe for concurrent use.
 type secretSet struct {
 	mu    sync.Mutex
-	known map[string]bool   // values and cores
-	forms map[string]form   // what each pattern is
+	known map[string]bool // values and cores
+	forms map[string]form // what each pattern is
 }
 
 // form is whose half a pattern is, and how it is written.

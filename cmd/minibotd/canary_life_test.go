@@ -46,6 +46,7 @@ func TestCanaryRun(t *testing.T) {
 	c.searchEngine("stopped", true)
 	c.searchRest()
 	c.proxy.close()
+	c.engine = c.direct.engine // for its removal
 	c.searchEvidence()
 }
 
