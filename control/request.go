@@ -166,6 +166,7 @@ func decodeTrailer(s string) (*Error, error) {
 // tracker remembers whether an answer has begun.
 type tracker struct {
 	http.ResponseWriter
+	conn  *guarded // may be nil
 	wrote bool
 }
 

@@ -41,6 +41,16 @@ type Status struct {
 	Store    Store     `json:"store"`
 	Services []Service `json:"services"` // ordered by name
 	Secrets  []Secret  `json:"secrets"`  // ordered by name
+	Exposed  []Exposed `json:"exposed,omitempty"`
+}
+
+// Exposed is a place at which the compose file passes a secret on in the clear.
+type Exposed struct {
+	Secret  string `json:"secret"`
+	Service string `json:"service"` // "" outside of services
+	Path    string `json:"path"`    // such as services.web.environment.PASSWORD
+	File    string `json:"file"`
+	Line    int    `json:"line"` // 0 where it cannot be told
 }
 
 // Engine is the Docker engine as last seen.

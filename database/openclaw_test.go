@@ -134,12 +134,11 @@ func (g gateway) mustReload(t *testing.T, tokens ...string) {
 func (g gateway) in(t *testing.T, token, other string) {
 	t.Helper()
 	until(t, "the token is let in", func() error {
-		if err := g.prove(t, token); err == nil || database.Transient(err) {
-			return err
-		} else {
+		err := g.prove(t, token)
+		if err != nil && !database.Transient(err) {
 			t.Fatal(err)
-			return nil
 		}
+		return err
 	})
 	mustBe(t, "the other token", g.prove(t, other), database.ErrRefused)
 }

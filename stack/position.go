@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -58,14 +57,17 @@ func locate(file string, err error) error {
 
 const mendHint = "mend the file; `minibotd reload` has a running daemon read it again"
 
-// parseNodes returns the root of the file, or nil when it is not YAML.
+// parseNodes returns the root of the file's first document, or nil when it is not YAML, or too much of it.
 func parseNodes(file string) *yaml.Node {
-	data, err := os.ReadFile(file)
+	data, err := readBounded(file)
 	if err != nil {
 		return nil
 	}
 	var document yaml.Node
 	if yaml.Unmarshal(data, &document) != nil || len(document.Content) == 0 {
+		return nil
+	}
+	if _, err := newMeter().weigh(document.Content[0], file); err != nil {
 		return nil
 	}
 	return document.Content[0]

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"archive/tar"
 	"bufio"
 	"context"
 	"errors"
@@ -134,8 +135,66 @@ func TestKeeperKilledWhileADeliveryIsPrepared(t *testing.T) {
 	r.equal("fed", r.engine.Fed(r.seen()), false)
 	r.feed("ONE", canaryOne, "TWO", canaryTwo)
 	r.old("after the old values", r.engine, dialReal(t))
+	r.equal("staged", r.staged(), "record")
 	r.equal("changed by the new ones", r.feed("ONE", canaryNew, "TWO", canaryTwo).Changed, "[a b]")
 	r.equal("a", r.sh("a", "cat /run/secrets/ONE; ls -A /run/secrets/.stage"), canaryNew+"record")
+}
+
+// Whatever is killed between the copy and the renames, and with whom, the next delivery leaves nothing in the stage, also
+// when it has nothing to deliver.
+func TestNothingStagedStaysBehind(t *testing.T) {
+	r := prepareRig(t)
+	keeper, files := r.container(KeeperService), r.project.Services["a"].Files
+	values := r.values("ONE", canaryNew, "TWO", canaryNew)
+	left := func(fill func(*batch)) {
+		t.Helper()
+		b := newBatch()
+		fill(b)
+		r.must(r.engine.send(t.Context(), keeper, b))
+	}
+	next := func(pairs ...string) {
+		t.Helper()
+		_, err := dialReal(t).Feed(t.Context(), r.project, r.values(pairs...))
+		r.must(err)
+		r.equal("staged", r.staged(), "record")
+	}
+	begun, err := newRecord(record{}, files, values)
+	r.must(err)
+	left(func(b *batch) { b.stage("a", begun, files, values) }) // before the keeper's program was up
+	r.equal("left", r.staged(), "new.ONE\nnew.two\nrecord\nrecord.next")
+	next("ONE", canaryOne, "TWO", canaryTwo)
+	left(func(b *batch) { // in the midst of the copy, under another compose file
+		b.marshal("a/.stage/record.next", record{Open: true, Files: []string{"former"}})
+		b.write(&tar.Header{Name: "a/.stage/new.former", Mode: 0o400}, []byte(canaryNew))
+	})
+	next("ONE", canaryOne, "TWO", canaryTwo)
+	left(func(b *batch) { b.write(&tar.Header{Name: "a/.stage/record.next", Mode: 0o400}, []byte(`{"open`)) })
+	next("ONE", canaryOne, "TWO", canaryTwo)
+	r.old("after all that", r.engine)
+	left(func(b *batch) { // in the midst of the renames; and now a value is missing
+		b.record("a", record{Open: true, Files: []string{"ONE", "former", "two"}})
+		b.write(&tar.Header{Name: "a/.stage/new.former", Mode: 0o400}, []byte(canaryNew))
+		b.write(&tar.Header{Name: "a/.stage/new.two", Mode: 0o400}, []byte(canaryNew))
+	})
+	next("ONE", canaryOne)
+}
+
+// A delivery of this daemon's own that failed before it could give up is tidied by its next one.
+func TestFailedDeliveryIsTidiedByTheNext(t *testing.T) {
+	r := prepareRig(t)
+	d := r.prepare(t.Context(), "ONE", canaryNew, "TWO", canaryTwo)
+	keeper := r.container(KeeperService)
+	r.must(r.engine.docker.ContainerPause(t.Context(), keeper.ID))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := d.Commit(ctx); err == nil {
+		t.Error("a paused keeper renamed files")
+	}
+	r.equal("paused is not fed", r.engine.Fed(r.seen()), false)
+	r.must(d.program.Close())
+	r.feed("ONE", canaryOne, "TWO", canaryTwo) // lets it go on
+	r.equal("the keeper is the same", r.container(KeeperService).Instance, keeper.Instance)
+	r.equal("a", r.sh("a", "cat /run/secrets/ONE; ls -A /run/secrets/.stage"), canaryOne+"record")
 }
 
 func TestCommitThatFailsHalfWayIsMended(t *testing.T) {

@@ -195,3 +195,8 @@ func (r *rig) eventually(what string, is func() bool) {
 		<-tick.C
 	}
 }
+
+// labels are those by which clean finds what a test made itself.
+func (r *rig) labels(service string) map[string]string {
+	return map[string]string{api.ProjectLabel: r.name, api.ServiceLabel: service, api.OneoffLabel: "True"}
+}

@@ -180,7 +180,8 @@ func (a *app) load(ctx context.Context) (*stack.Project, error) {
 	if a.project != nil {
 		return a.project, nil
 	}
-	project, err := stack.Load(ctx, stack.LoadOptions{File: a.place.paths.Compose, Env: a.place.config.Env})
+	project, err := stack.Load(ctx, stack.LoadOptions{File: a.place.paths.Compose, Env: a.place.config.Env,
+		AllowExposed: a.place.config.Exposure == config.ExposureWarn})
 	if err != nil {
 		return nil, err
 	}

@@ -196,7 +196,9 @@ func serveFake(home string, backend control.Backend) (end func() error, err erro
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- (&control.Server{Backend: backend}).Serve(ctx, listener) }()
+	go func() {
+		done <- (&control.Server{Backend: backend, Record: func(control.Event) error { return nil }}).Serve(ctx, listener)
+	}()
 	return func() error {
 		cancel()
 		return errors.Join(<-done, release())

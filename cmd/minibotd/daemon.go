@@ -78,6 +78,7 @@ type daemon struct {
 	changes   int  // operations that change secrets now
 	doubt     bool // a database may have another password than the store
 	lastLines map[string][]string
+	passedOn  map[secrets.Name]secrets.Value // what the project was last made of, where it holds values
 }
 
 func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *control.EventLog, redact *redaction,
@@ -203,10 +204,11 @@ func (d *daemon) start(ctx context.Context) error {
 
 // load reads the compose file alone.
 func (d *daemon) load(ctx context.Context) error {
-	project, err := stack.Load(ctx, stack.LoadOptions{File: d.paths.Compose, Env: d.config.Env})
+	project, err := d.loadProject(ctx, nil)
 	if err != nil {
 		return err
 	}
+	d.warnExposed(project)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.project != nil && d.project.Name != project.Name {
@@ -216,11 +218,16 @@ func (d *daemon) load(ctx context.Context) error {
 	if err := d.lock.file.NoteProject(project.Name); err != nil { // a lockdown finds the containers without it, too
 		d.log.Warn("the project's name is not noted", keyError, err)
 	}
+	d.adopt(project)
+	return nil
+}
+
+// adopt makes project the one that is wanted. The caller holds mu.
+func (d *daemon) adopt(project *stack.Project) {
 	if d.project == nil || d.project.Hash() != project.Hash() {
 		d.creates++
 	}
 	d.project = project
-	return nil
 }
 
 // refresh reads the compose file and the store, and hands what is wanted to the supervisor. It reports whether
@@ -267,7 +274,7 @@ func (d *daemon) apply(ctx context.Context) (changed bool, ticket uint64, err er
 // want hands what is wanted to the supervisor. The caller holds mu.
 func (d *daemon) want(values map[secrets.Name]secrets.Value) (changed bool, ticket uint64) {
 	for name, service := range d.project.Services {
-		if slices.ContainsFunc(service.Secrets, func(s secrets.Name) bool { return !values[s].Equal(d.values[s]) }) {
+		if slices.ContainsFunc(needs(service), func(s secrets.Name) bool { return !values[s].Equal(d.values[s]) }) {
 			d.revisions[name]++
 		}
 	}

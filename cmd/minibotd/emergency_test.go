@@ -53,7 +53,7 @@ func emergencyCommands(t *testing.T) []shown {
 var numbers = regexp.MustCompile(`just now|\d+ (second|minute)s?`)
 
 // comparable is a line without what differs from run to run.
-func comparable(line string) string {
+func withoutNumbers(line string) string {
 	return strings.Join(strings.Fields(numbers.ReplaceAllString(line, "N")), " ")
 }
 
@@ -63,7 +63,7 @@ func missingLine(out string, want []string) string {
 	for _, w := range want {
 		found := false
 		for len(lines) > 0 && !found {
-			found = strings.HasPrefix(comparable(lines[0]), comparable(w))
+			found = strings.HasPrefix(withoutNumbers(lines[0]), withoutNumbers(w))
 			lines = lines[1:]
 		}
 		if !found {

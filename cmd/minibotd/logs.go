@@ -21,17 +21,23 @@ import (
 )
 
 const (
-	excerptLines   = 20 // of a degraded service's log, in status
+	excerptLines   = 20   // of a degraded service's log, in status
+	excerptWidth   = 1000 // bytes of each of them
 	excerptTimeout = 5 * time.Second
 )
 
 // record puts an event into the log of events, redacted.
 func (d *daemon) record(e control.Event) {
-	e.Time = time.Now()
-	e.Message = d.redact.text(e.Message)
-	if err := d.events.Append(e); err != nil {
+	if err := d.keep(e); err != nil {
 		d.log.Warn("event not kept", keyError, err)
 	}
+}
+
+// keep is record for who must know whether the event was kept.
+func (d *daemon) keep(e control.Event) error {
+	e.Time = time.Now()
+	e.Message = d.redact.text(e.Message)
+	return d.events.Append(e)
 }
 
 // onSupervisorEvent keeps what the supervisor tells, and fetches the last words of a service that it gives up on.
@@ -88,7 +94,7 @@ func (d *daemon) excerpt(ctx context.Context, service string) {
 	defer cancel()
 	var lines []string
 	_, err := d.serviceLog(ctx, service, stack.LogOptions{Tail: excerptLines}, "", func(line string) error {
-		lines = append(lines, line)
+		lines = append(lines, shorten(line, excerptWidth))
 		return nil
 	})
 	if err != nil {
@@ -191,9 +197,9 @@ func (d *daemon) serviceLog(ctx context.Context, service string, options stack.L
 		<-ended
 	}()
 	for lines := bufio.NewReader(r); ; {
-		line, err := lines.ReadString('\n')
+		line, err := readLine(lines)
 		if text := trimNewline(line); text != "" || err == nil {
-			if err := yield(d.redact.text(text)); err != nil {
+			if err := yield(shorten(d.redact.text(text), maxLogLine)); err != nil {
 				return c.Instance, err
 			}
 		}

@@ -186,11 +186,11 @@ func (d *daemon) settleWithin(ctx context.Context, ticket uint64, services map[s
 		whole := len(services) == len(status.Services)
 		switch status.Phase {
 		case supervisor.Degraded:
-			return rest || !status.Delivered
+			return rest && (status.Created || status.Failed) || !status.Delivered
 		case supervisor.AllHealthy, supervisor.AllStopped:
 			return rest
 		}
-		return rest && status.Delivered && !whole
+		return rest && status.Delivered && status.Created && !whole
 	})
 	if err != nil {
 		return hint.Wrap(fmt.Errorf("not settled: %w", err), "run `minibotd status`")

@@ -243,8 +243,8 @@ func (in *installation) dies(at rotation.Point, plain string, before map[secrets
 	if strings.HasPrefix(plain, sickValue) && now["PLAIN"] == plain {
 		in.t.Error("a value with which its user does not run is in force")
 	}
-	if new := now["PLAIN"] != before["PLAIN"]; new != (now["REDIS_PASSWORD"] != before["REDIS_PASSWORD"]) ||
-		new != (now["POSTGRES_PASSWORD"] != before["POSTGRES_PASSWORD"]) || new != (now["APP_DB"] != before["APP_DB"]) {
+	if fresh := now["PLAIN"] != before["PLAIN"]; fresh != (now["REDIS_PASSWORD"] != before["REDIS_PASSWORD"]) ||
+		fresh != (now["POSTGRES_PASSWORD"] != before["POSTGRES_PASSWORD"]) || fresh != (now["APP_DB"] != before["APP_DB"]) {
 		in.t.Error("some values are new and some are not")
 	}
 	return now

@@ -89,7 +89,7 @@ func runDaemon(ctx context.Context, paths config.Paths, io *console.IO) (err err
 	}
 	log.Info("minibotd started", "version", control.Version, "pid", os.Getpid(), "home", paths.Home)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return (&control.Server{Backend: d, Logger: log}).Serve(ctx, listener) })
+	group.Go(func() error { return (&control.Server{Backend: d, Logger: log, Record: d.keep}).Serve(ctx, listener) })
 	group.Go(func() error { return d.Serve(ctx, hangup) })
 	group.Go(func() error { return watchLock(ctx, paths.DaemonLock, held) })
 	err = group.Wait()
