@@ -50,7 +50,7 @@ func testMain() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	os.Exit(a.run(ctx, os.Args[1:]))
+	os.Exit(a.hardened(ctx, os.Args[1:]))
 }
 
 func TestScripts(t *testing.T) {
