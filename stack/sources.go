@@ -20,10 +20,10 @@ const (
 	maxFile      = 1 << 20 // bytes of one file, env_file included
 	maxFiles     = 100     // that include and extend one another
 	maxDocuments = 100     // in one file
-	maxNodes     = 100_000 // of one document, aliases written out
+	maxNodes     = 20_000  // of one document, aliases written out
 	maxDepth     = 100     // of one document, likewise
 	maxResets    = 100     // !reset and !override: each is compared with every node
-	maxWork      = 1 << 27 // of one document: bytes of a text times the $ in it, summed up
+	maxWork      = 1 << 23 // of one document: bytes of a text times the ${ in it, summed up
 )
 
 var (
@@ -269,7 +269,7 @@ func (m *meter) weigh(node *yaml.Node, file string) (weight, error) {
 	if node.Tag == "!reset" || node.Tag == "!override" {
 		w.resets++
 	}
-	w.work = len(node.Value) * strings.Count(node.Value, "$")
+	w.work = len(node.Value) * strings.Count(node.Value, "${")
 	m.open = append(m.open, node)
 	for _, part := range parts {
 		p, err := m.weigh(part, file)
