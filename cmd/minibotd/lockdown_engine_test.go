@@ -319,9 +319,19 @@ func TestLockdownDuringAChange(t *testing.T) {
 	in.agree()
 }
 
-// loadImage copies the image of the tiny services to another engine.
+// loadImage copies an image of the services to another engine, unless that has it from an earlier run.
 func loadImage(t *testing.T, engine, variable string) {
 	t.Helper()
+	id := func(host ...string) string {
+		out, err := exec.Command("docker", append(host, "image", "inspect", "-f", "{{.Id}}", image(variable))...).Output()
+		if err != nil {
+			return ""
+		}
+		return string(out)
+	}
+	if have := id("--host", engine); have != "" && have == id() {
+		return
+	}
 	save, load := exec.Command("docker", "save", image(variable)), exec.Command("docker", "--host", engine, "load")
 	pipe, err := save.StdoutPipe()
 	if err != nil {

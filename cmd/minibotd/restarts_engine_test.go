@@ -10,6 +10,7 @@ import (
 // TestRestartsOfTheEngine ends a private engine by SIGTERM and by SIGKILL, with three installations on it: one that is locked
 // down, one whose daemon runs on, and one without a daemon, three of whose services have ended before, with 0, 143 and 137.
 func TestRestartsOfTheEngine(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(cacheDir(t), "private-restarts")
 	engine := script(t, "engine", "--private", dir)
 	t.Cleanup(func() { script(t, "engine", "--private", dir, "--stop") })

@@ -297,6 +297,7 @@ func (in *installation) filesOf(volume string) string {
 // TestMacShapedEngine runs the vertical where a Mac would: in an engine whose containers cannot be reached, whose bind
 // mounts see another file system, and of which only the socket and the published ports come through.
 func TestMacShapedEngine(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(cacheDir(t), "private-trixie")
 	engine := script(t, "engine", "--private", dir, "--release", "trixie")
 	t.Cleanup(func() { script(t, "engine", "--private", dir, "--stop") })
