@@ -7,13 +7,15 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
+	"unicode"
 )
 
 // Version is the version of both programs, set when they are linked.
 var Version = "dev"
 
 // Wire is the version of what the two programs say to each other. It rises when one could misunderstand the other.
-const Wire = 2
+const Wire = 3
 
 // The headers of every request and answer.
 const (
@@ -47,7 +49,12 @@ func named(s, otherwise string) string {
 	if s == "" {
 		return otherwise
 	}
-	return s[:min(len(s), 64)]
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(s[:min(len(s), 64)], "?"))
 }
 
 func restartCommand() string {
