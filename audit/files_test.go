@@ -14,9 +14,17 @@ import (
 
 func TestPipesSocketsAndLoopsDoNotHoldTheAuditUp(t *testing.T) {
 	a := clean(t)
-	if err := syscall.Mkfifo(filepath.Join(a.UserHome, ".zsh_history"), 0o600); err != nil {
+	pipe, opened := filepath.Join(a.UserHome, ".zsh_history"), make(chan *os.File, 1)
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	go func() { // it waits until somebody opens the pipe for reading
+		f, err := os.OpenFile(pipe, os.O_WRONLY, 0)
+		if err != nil {
+			t.Error(err)
+		}
+		opened <- f
+	}()
 	listener, err := net.Listen("unix", a.Paths.Socket)
 	if err != nil {
 		t.Fatal(err)
@@ -40,6 +48,16 @@ func TestPipesSocketsAndLoopsDoNotHoldTheAuditUp(t *testing.T) {
 	all, _ := audit(t, a)
 	if len(in(all, "secret-in-client-config", "/.pgpass")) != 1 {
 		t.Errorf("%+v", all)
+	}
+	select {
+	case <-opened:
+		t.Error("the audit opened a pipe")
+	default:
+		reader, err := os.OpenFile(pipe, os.O_RDONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = (<-opened).Close(), reader.Close()
 	}
 }
 
