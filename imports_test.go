@@ -51,6 +51,7 @@ var allowed = map[string][]string{
 	"minibot/database":              {"minibot/secrets", "minibot/hint"},
 	"minibot/control":               {"minibot/secrets", "minibot/hint"},
 	"minibot/console":               {"minibot/hint"},
+	"minibot/process":               {"minibot/hint"},
 	"minibot/audit":                 {"minibot/secrets", "minibot/hint", "minibot/config", "minibot/control", "minibot/stack", "minibot/audit"},
 	"minibot/audit/search":          {"minibot/secrets"},
 	"minibot/plan":                  {"minibot/secrets", "minibot/hint", "minibot/control", "minibot/rotation", "minibot/stack"},

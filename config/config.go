@@ -32,12 +32,13 @@ type Config struct {
 	ComposeFile string            `toml:"compose_file" comment:"the compose file, relative to this folder"`
 	DockerHost  string            `toml:"docker_host" comment:"the engine, like unix:///var/run/docker.sock; empty: found like docker does"`
 	LogLevel    string            `toml:"log_level" comment:"debug, info, warn or error"`
+	Exposure    string            `toml:"exposure" comment:"a compose file that passes secrets on in the clear is refused: refuse, or taken and shown in status: warn"`
 	Env         map[string]string `toml:"env" comment:"what the compose file interpolates; never a secret"`
 }
 
 // Default is the configuration of a home without config.toml.
 func Default() Config {
-	return Config{Store: StoreAge, ComposeFile: "compose.yaml", LogLevel: "info", Env: map[string]string{}}
+	return Config{Store: StoreAge, ComposeFile: "compose.yaml", LogLevel: "info", Exposure: ExposureRefuse, Env: map[string]string{}}
 }
 
 // The kinds of stores. Which of them a machine has is for package stores to say.
@@ -46,6 +47,12 @@ const (
 	StoreKeychain      = "keychain"       // the macOS Keychain
 	StoreSecurity      = "security"       // the macOS Keychain through its program security
 	StoreSecretService = "secret-service" // the keyring of a Linux session
+)
+
+// What becomes of a compose file that passes secrets on in the clear.
+const (
+	ExposureRefuse = "refuse"
+	ExposureWarn   = "warn"
 )
 
 // Stores lists the kinds of stores.
@@ -135,6 +142,9 @@ func (c Config) Validate() error {
 	}
 	if _, ok := logLevels[c.LogLevel]; !ok {
 		fault("log_level", "unknown level %q, want debug, info, warn or error", c.LogLevel)
+	}
+	if c.Exposure != ExposureRefuse && c.Exposure != ExposureWarn {
+		fault("exposure", "unknown value %q, want %s or %s", c.Exposure, ExposureRefuse, ExposureWarn)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
 		if !variable.MatchString(name) {

@@ -19,7 +19,12 @@ import (
 type api struct {
 	backend Backend
 	log     *slog.Logger
-	running gate // requests and operations
+	redact  *secrets.Redaction
+	record  func(Event) error // see Server
+	running gate              // requests and operations
+	broken  func()            // ends the server, which something unexpected befell
+	streams chan struct{}     // holds a token for each stream of events or logs
+	reveals reveals
 }
 
 // routes returns the handler. life ends when operations must; stopping closes when streams that follow must.
@@ -76,8 +81,12 @@ func (a *api) guard(next http.Handler) http.Handler {
 			a.answer(w, nil, fmt.Errorf("%w: %s takes no body", ErrUsage, r.Method))
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		tracked := &tracker{ResponseWriter: w}
+		if r.Method == http.MethodPost {
+			r.Body = wholeBody{http.MaxBytesReader(w, r.Body, maxBody), func() bool { return begun(r.Context()) }}
+		} else if !begun(r.Context()) {
+			panic(http.ErrAbortHandler) // nobody is there any more
+		}
+		tracked := &tracker{ResponseWriter: w, conn: connOf(r.Context())}
 		if err := a.protect(func() error { next.ServeHTTP(tracked, r); return nil }); err != nil {
 			if tracked.wrote {
 				panic(http.ErrAbortHandler) // the answer breaks off, so the caller sees that it is not whole
@@ -87,8 +96,8 @@ func (a *api) guard(next http.Handler) http.Handler {
 	})
 }
 
-// protect calls f and makes a panic of it an error. What was panicked with may hold anything, so only its type is
-// logged, or its text when the runtime made it; the stack holds addresses only.
+// protect calls f, makes a panic of it an error, and has the server end. What was panicked with may hold anything, so
+// only its type is logged, or its text when the runtime made it; the stack holds addresses only.
 func (a *api) protect(f func() error) (err error) {
 	defer func() {
 		p := recover()
@@ -103,6 +112,7 @@ func (a *api) protect(f func() error) (err error) {
 			what = r.Error()
 		}
 		a.log.Error("a request failed in an unexpected way", "panic", what, "stack", string(debug.Stack()))
+		a.broken()
 		err = hint.Wrap(errInternal, "look at the daemon's log and report what stands there")
 	}()
 	return f()
@@ -115,7 +125,7 @@ func (a *api) answer(w http.ResponseWriter, v any, err error) {
 		a.fail(w, kindOf(e.Code).status, e)
 		return
 	}
-	body, err := json.Marshal(v)
+	body, err := json.Marshal(redacted(a.redact, v))
 	if err != nil {
 		a.fail(w, http.StatusInternalServerError, AsError(fmt.Errorf("encode the answer: %w", err)))
 		return
@@ -125,7 +135,7 @@ func (a *api) answer(w http.ResponseWriter, v any, err error) {
 }
 
 func (a *api) fail(w http.ResponseWriter, status int, e *Error) {
-	body, err := json.Marshal(e)
+	body, err := json.Marshal(redacted(a.redact, e))
 	if err != nil { // strings alone always encode
 		a.log.Error("an error could not be encoded", "err", err)
 	}
@@ -135,30 +145,13 @@ func (a *api) fail(w http.ResponseWriter, status int, e *Error) {
 }
 
 func (a *api) write(w http.ResponseWriter, body []byte) {
+	if t, ok := w.(*tracker); ok {
+		t.conn.rest()
+	}
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // in-memory writers know none
 	if _, err := w.Write(body); err != nil {
 		a.log.Debug("the caller left before its answer", "err", err)
 	}
-}
-
-// reveal is the one way by which a value leaves the daemon.
-func (a *api) reveal(w http.ResponseWriter, r *http.Request) {
-	name, err := secrets.ParseName(r.PathValue("name"))
-	if err != nil {
-		a.answer(w, nil, err)
-		return
-	}
-	value, err := a.backend.Reveal(r.Context(), name)
-	err = reasonOf(r.Context(), err)
-	if err == nil && value.IsZero() {
-		err = fmt.Errorf("%s: %w", name, secrets.ErrNotFound)
-	}
-	if err != nil {
-		a.answer(w, nil, err)
-		return
-	}
-	w.Header().Set("Content-Type", "application/octet-stream")
-	a.write(w, value.Reveal())
 }
 
 func (a *api) operate(life context.Context, w http.ResponseWriter, r *http.Request) {
@@ -171,6 +164,7 @@ func (a *api) operate(life context.Context, w http.ResponseWriter, r *http.Reque
 		a.answer(w, nil, err)
 		return
 	}
+	op.Reason = a.redact.Text(op.Reason) // it is kept
 	a.stream(life, w, r, string(op.Verb), func(ctx context.Context, report func(Progress)) error {
 		return a.backend.Operate(ctx, op, report)
 	})
@@ -214,9 +208,7 @@ func (a *api) stream(life context.Context, w http.ResponseWriter, r *http.Reques
 			lines = f.next(context.WithoutCancel(left))
 		}
 		for _, p := range lines {
-			if p.Done { // nothing is left to wait for but the reader
-				_ = out.rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // in-memory writers know none
-			}
+			_ = out.rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // in-memory writers know none
 			if err := out.send(p); err != nil {
 				a.log.Debug("the caller left; the operation goes on", "operation", name, "err", err)
 				return
@@ -228,13 +220,27 @@ func (a *api) stream(life context.Context, w http.ResponseWriter, r *http.Reques
 	}
 }
 
+// enterStream takes one of the places of streams, or returns an error that wraps ErrTooMany.
+func (a *api) enterStream() error {
+	select {
+	case a.streams <- struct{}{}:
+		return nil
+	default:
+		return hint.Wrap(fmt.Errorf("%w: %d streams of events and logs are open", ErrTooMany, cap(a.streams)), "end some of them")
+	}
+}
+
 // events sends the event log. An error that ends it is a line of its own.
 func (a *api) events(w http.ResponseWriter, r *http.Request, stopping <-chan struct{}) {
 	q, err := parseQuery(r, "after", "follow")
+	if err == nil {
+		err = a.enterStream()
+	}
 	if err != nil {
 		a.answer(w, nil, err)
 		return
 	}
+	defer func() { <-a.streams }()
 	ctx, cancel := whileServing(r.Context(), q.follow, stopping)
 	defer cancel()
 	out := a.lines(w)
@@ -244,22 +250,28 @@ func (a *api) events(w http.ResponseWriter, r *http.Request, stopping <-chan str
 	}
 }
 
-// logs sends the services' logs as they are. An error that ends them is a trailer.
+// logs sends the services' logs, redacted and otherwise as they are. An error that ends them is a trailer.
 func (a *api) logs(w http.ResponseWriter, r *http.Request, stopping <-chan struct{}) {
 	q, err := parseQuery(r, "service", "follow", "tail")
+	if err == nil {
+		err = a.enterStream()
+	}
 	if err != nil {
 		a.answer(w, nil, err)
 		return
 	}
+	defer func() { <-a.streams }()
 	ctx, cancel := whileServing(r.Context(), q.follow, stopping)
 	defer cancel()
 	out := a.lines(w)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Trailer", trailerError)
-	err = a.backend.Logs(ctx, q.service, q.follow, q.tail, out)
+	clean := a.redact.Writer(out)
+	err = a.backend.Logs(ctx, q.service, q.follow, q.tail, clean)
+	err = errors.Join(err, clean.Close())
 	if err = reasonOf(ctx, err); err != nil && !hasLeft(r.Context()) {
 		a.finish(w, err, func(e *Error) error {
-			w.Header().Set(trailerError, encodeTrailer(e))
+			w.Header().Set(trailerError, encodeTrailer(redacted(a.redact, e)))
 			return nil
 		})
 	}

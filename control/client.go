@@ -228,7 +228,7 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) (*htt
 	}
 	introduce(req.Header, wire, program())
 	req.Header.Set("Content-Type", "application/json")
-	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true,
+	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxHeader,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return c.connect(ctx) }}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 
@@ -18,7 +19,8 @@ type Error struct {
 	cause error // what the client saw itself; nil for what came over the wire
 }
 
-func (e *Error) Error() string { return e.Message }
+// Error is the message, or what the code stands for where another program sent none.
+func (e *Error) Error() string { return cmp.Or(e.Message, kindOf(e.Code).sentinel.Error()) }
 
 // Unwrap returns the sentinel of the code, with the hint attached, and what the client saw itself.
 func (e *Error) Unwrap() []error {
@@ -53,6 +55,8 @@ const (
 	CodeBusy        = "busy"
 	CodeStopping    = "stopping"
 	CodeLockedDown  = "locked-down"
+	CodeTooMany     = "too-many"
+	CodeUnrecorded  = "unrecorded"
 	CodeInternal    = "internal"
 )
 
@@ -67,8 +71,11 @@ var (
 	ErrStopping        = errors.New("minibotd is stopping")
 	ErrBusy            = errors.New("another change is under way")
 	ErrLockedDown      = errors.New("the stack is locked down") // nothing is started until unlock
+	ErrTooMany         = errors.New("too many requests")
+	ErrUnrecorded      = errors.New("not revealed, because it cannot be recorded")
 
 	errInternal = errors.New("internal error")
+	errPanicked = errors.New("a request failed in an unexpected way: the log shows where") // ends the server
 	errFailed   = errors.New("failed")
 )
 
@@ -90,6 +97,7 @@ var kinds = [...]kind{
 	{CodeVersion, ErrVersion, 1, http.StatusPreconditionFailed},
 	{CodeStopping, ErrStopping, 1, http.StatusServiceUnavailable},
 	{CodeBusy, ErrBusy, 1, http.StatusConflict},
+	{CodeTooMany, ErrTooMany, 1, http.StatusTooManyRequests},
 	{CodeUsage, ErrUsage, 2, http.StatusBadRequest},
 	{CodeInvalidName, secrets.ErrInvalidName, 2, http.StatusBadRequest},
 	{CodeEmptyValue, secrets.ErrEmptyValue, 2, http.StatusBadRequest},
@@ -99,6 +107,7 @@ var kinds = [...]kind{
 	{CodeDenied, secrets.ErrDenied, 7, http.StatusForbidden},
 	{CodeUnavailable, secrets.ErrUnavailable, 7, http.StatusServiceUnavailable},
 	{CodeNoStore, secrets.ErrNoStore, 7, http.StatusServiceUnavailable},
+	{CodeUnrecorded, ErrUnrecorded, 1, http.StatusInsufficientStorage},
 	{CodeNotFound, secrets.ErrNotFound, 3, http.StatusNotFound},
 	{CodeInternal, errInternal, 1, http.StatusInternalServerError},
 	{CodeFailed, errFailed, 1, http.StatusInternalServerError},

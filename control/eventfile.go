@@ -14,6 +14,9 @@ import (
 // maxEventLine bounds what is read as one event; a longer line is damage and passed over.
 const maxEventLine = 256 << 10
 
+// maxSeq is the highest number that an event can have come to; beyond it is damage, after which numbers could not rise.
+const maxSeq = 1 << 53
+
 // eventFiles are the log's files as they were at one moment: they stay readable when the log goes on and rotates.
 type eventFiles struct {
 	files []*os.File
@@ -101,7 +104,7 @@ func readEvents(r io.Reader, yield func(Event) error) (whole int64, err error) {
 		}
 		whole += length
 		var e Event
-		if length <= maxEventLine && json.Unmarshal(bytes.TrimSpace(line), &e) == nil && e.Seq > 0 {
+		if length <= maxEventLine && json.Unmarshal(bytes.TrimSpace(line), &e) == nil && e.Seq > 0 && e.Seq <= maxSeq {
 			if err := yield(e); err != nil {
 				return whole, err
 			}

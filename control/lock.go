@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -55,9 +56,9 @@ func WithLock(ctx context.Context, path string, f func() error) error {
 }
 
 func acquire(ctx context.Context, path, holder string) (func() error, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := openLock(path)
 	if err != nil {
-		return nil, hint.Wrap(fmt.Errorf("open lock: %w", err), "look at the disk and the owner of %s", filepath.Dir(path))
+		return nil, err
 	}
 	if err := waitForLock(ctx, f); err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -68,6 +69,34 @@ func acquire(ctx context.Context, path, holder string) (func() error, error) {
 	return func() error {
 		return errors.Join(note(f, ""), f.Close()) // closing lets the lock go; the file stays, or two could hold it
 	}, nil
+}
+
+// openLock opens the lock's file, or makes it. What is written into it must not end up anywhere else, so it follows no
+// symlink and refuses what has a second name, belongs to somebody else or is no file at all; it never waits for a FIFO.
+func openLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, hint.Wrap(fmt.Errorf("lock %s is a symlink", path), "remove it")
+	}
+	if err != nil {
+		return nil, hint.Wrap(fmt.Errorf("open lock: %w", err), "look at the disk and the owner of %s", filepath.Dir(path))
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("look at lock: %w", err), f.Close())
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.Mode().IsRegular():
+		err = fmt.Errorf("lock %s is no file", path)
+	case ok && int(st.Uid) != os.Geteuid():
+		err = fmt.Errorf("lock %s belongs to uid %d, not to %d", path, st.Uid, os.Geteuid())
+	case ok && st.Nlink > 1:
+		err = fmt.Errorf("lock %s has another name somewhere", path)
+	default:
+		return f, nil
+	}
+	return nil, errors.Join(hint.Wrap(err, "remove it"), f.Close())
 }
 
 // waitForLock tries until the lock is taken, a living daemon is found to hold it, or patience or ctx ends.

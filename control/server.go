@@ -10,13 +10,16 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"minibot/secrets"
 )
 
 // The bounds of a connection. A person's commands are few and short, so they are tight.
 const (
 	maxBody       = 4 << 20 // a change of many values of 64 KiB, in base64
 	maxHeader     = 16 << 10
-	maxConns      = 64 // beyond them a connection is closed at once
+	maxConns      = 64           // beyond them one that says nothing has to go
+	maxStreams    = maxConns / 2 // of events and logs: who follows without reading must leave room for commands
 	readTimeout   = 10 * time.Second
 	writeTimeout  = 10 * time.Second // of an answer that is no stream
 	idleTimeout   = 30 * time.Second
@@ -29,6 +32,11 @@ const (
 type Server struct {
 	Backend Backend
 	Logger  *slog.Logger // nil discards
+	// Record keeps the event that a value was revealed, or was not, and to whom; it may be called concurrently. Without the
+	// record there is no revealing: none is done while Record is nil, nor one whose record fails.
+	Record func(Event) error
+	// Redact is what every answer and stream passes, save the value that was asked for; nil takes nothing out.
+	Redact *secrets.Redaction
 	// Drain is how long operations may go on after Serve was told to end; 0 means a second.
 	Drain time.Duration
 
@@ -37,7 +45,8 @@ type Server struct {
 
 // Serve accepts until ctx ends or ln fails, closes ln, and returns when every request and operation has ended. When
 // ctx ends, streams that follow end at once and operations have Drain to finish; then their context ends, and Serve
-// waits for them however long they take: an operation must heed its context. It returns nil when ctx ended it.
+// waits for them however long they take: an operation must heed its context. It returns nil when ctx ended it. A panic
+// of the backend ends it too, with an error: nobody knows what state it left behind.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	log := s.Logger
 	if log == nil {
@@ -46,7 +55,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	log = log.With("component", "control")
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
-	a := &api{backend: s.Backend, log: log}
+	ctx, broken := context.WithCancelCause(ctx)
+	defer broken(nil)
+	a := &api{backend: s.Backend, log: log, redact: s.Redact, record: s.Record, broken: func() { broken(errPanicked) },
+		streams: make(chan struct{}, maxStreams)}
 	var conns connections
 	srv := &http.Server{
 		Handler:                      a.routes(life, ctx.Done()),
@@ -55,11 +67,11 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		MaxHeaderBytes:               maxHeader,
 		DisableGeneralOptionsHandler: true,
 		BaseContext:                  func(net.Listener) context.Context { return life },
+		ConnContext:                  withConn,
 		ConnState:                    conns.count,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	g := &guard{Listener: ln, log: log, peer: s.peer, uid: os.Geteuid(), slots: make(chan struct{}, maxConns),
-		close: sync.OnceValue(ln.Close)}
+	g := &guard{Listener: ln, log: log, peer: s.peer, uid: os.Geteuid(), limit: maxConns, close: sync.OnceValue(ln.Close)}
 	if g.peer == nil {
 		g.peer = peerOf
 	}
@@ -68,6 +80,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	var failed error
 	select {
 	case <-ctx.Done():
+		if cause := context.Cause(ctx); errors.Is(cause, errPanicked) {
+			failed = cause
+		}
 	case err := <-served:
 		failed = fmt.Errorf("accept on %s: %w", ln.Addr(), err)
 		served <- nil
@@ -78,6 +93,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	s.drain(a, srv, end)
 	log.Debug("no longer accepting", "err", <-served)
+	g.sum()
 	conns.Wait()
 	return errors.Join(failed, closed)
 }
@@ -107,80 +123,6 @@ func (s *Server) drain(a *api, srv *http.Server, end context.CancelCauseFunc) {
 		_ = srv.Close() // all it can report is the listener's error, which Serve has
 	}
 	<-idle
-}
-
-// connections counts those whose goroutine has not ended.
-type connections struct{ sync.WaitGroup }
-
-func (c *connections) count(_ net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		c.Add(1)
-	case http.StateClosed:
-		c.Done()
-	default:
-	}
-}
-
-// guard lets only the user who runs the daemon in, and only so many connections at once.
-type guard struct {
-	net.Listener
-	log   *slog.Logger
-	peer  func(net.Conn) (peer, error)
-	uid   int
-	slots chan struct{}
-	close func() error // of the listener, once
-	full  bool         // said so already; only Accept's goroutine touches it
-}
-
-func (g *guard) Close() error { return g.close() }
-
-func (g *guard) Accept() (net.Conn, error) {
-	for {
-		conn, err := g.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if !g.admit(conn) {
-			_ = conn.Close() // nothing was said on it
-			continue
-		}
-		return &guarded{Conn: conn, leave: sync.OnceFunc(func() { <-g.slots })}, nil
-	}
-}
-
-// admit says whether conn may speak, and then has taken a slot for it.
-func (g *guard) admit(conn net.Conn) bool {
-	p, err := g.peer(conn)
-	if err != nil {
-		g.log.Warn("connection refused", "err", err)
-		return false
-	}
-	if p.uid != g.uid {
-		g.log.Warn("connection of another user refused", "uid", p.uid, "pid", p.pid)
-		return false
-	}
-	select {
-	case g.slots <- struct{}{}:
-		g.full = false
-		return true
-	default:
-		if !g.full {
-			g.log.Warn("connections refused: too many at once", "limit", cap(g.slots), "pid", p.pid)
-		}
-		g.full = true
-		return false
-	}
-}
-
-type guarded struct {
-	net.Conn
-	leave func()
-}
-
-func (c *guarded) Close() error {
-	defer c.leave()
-	return c.Conn.Close()
 }
 
 // gate counts what runs and lets nothing new in once it is closed.

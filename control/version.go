@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
+	"unicode"
 )
 
 // Version is the version of both programs, set when they are linked.
@@ -47,7 +49,12 @@ func named(s, otherwise string) string {
 	if s == "" {
 		return otherwise
 	}
-	return s[:min(len(s), 64)]
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(s[:min(len(s), 64)], "?"))
 }
 
 func restartCommand() string {

@@ -41,6 +41,16 @@ type Status struct {
 	Store    Store     `json:"store"`
 	Services []Service `json:"services"` // ordered by name
 	Secrets  []Secret  `json:"secrets"`  // ordered by name
+	Exposed  []Exposed `json:"exposed,omitempty"`
+}
+
+// Exposed is a place at which the compose file passes a secret on in the clear.
+type Exposed struct {
+	Secret  string `json:"secret"`
+	Service string `json:"service"` // "" outside of services
+	Path    string `json:"path"`    // such as services.web.environment.PASSWORD
+	File    string `json:"file"`
+	Line    int    `json:"line"` // 0 where it cannot be told
 }
 
 // Engine is the Docker engine as last seen.
@@ -59,19 +69,19 @@ type Store struct {
 // Service is one service of the compose project.
 type Service struct {
 	Name      string    `json:"name"`
-	Container string    `json:"container"` // the container's name
-	State     string    `json:"state"`     // running, starting, waiting, stopped, exited, healing, degraded, missing, paused
-	Health    string    `json:"health"`    // healthy, unhealthy, starting, or "" without a healthcheck or while not running
-	Restarts  int       `json:"restarts"`  // heals since the daemon started
-	Since     time.Time `json:"since"`     // when the container started, or when State began
-	Secrets   []string  `json:"secrets"`   // names, sorted
+	Container string    `json:"container"`             // the container's name
+	State     string    `json:"state"`                 // running, starting, waiting, stopped, exited, healing, degraded, missing, paused
+	Health    string    `json:"health"`                // healthy, unhealthy, starting, or "" without a healthcheck or while not running
+	Restarts  int       `json:"restarts"`              // heals since the daemon started
+	Since     time.Time `json:"since"`                 // when the container started, or when State began
+	Secrets   []string  `json:"secrets" redact:"name"` // names, sorted
 	Reason    string    `json:"reason,omitempty"`
 	LastLog   []string  `json:"last_log,omitempty"` // of a degraded service: its last lines, redacted
 }
 
 // Secret is what may be shown of a secret. State is "current", "pending", "missing" or "unused".
 type Secret struct {
-	Name        string     `json:"name"`
+	Name        string     `json:"name" redact:"name"`
 	Set         bool       `json:"set"`
 	Changed     *time.Time `json:"changed"` // nil when not set
 	UsedBy      []string   `json:"used_by"`
@@ -92,7 +102,7 @@ type Event struct {
 	Time    time.Time `json:"time"`
 	Kind    string    `json:"kind"` // phase, start, healthy, unhealthy, exit, heal, stop, deliver, secret, age, error, …
 	Service string    `json:"service,omitempty"`
-	Secret  string    `json:"secret,omitempty"`
+	Secret  string    `json:"secret,omitempty" redact:"name"`
 	Message string    `json:"message"`
 	// LatencyMS is, in milliseconds, how long an action was issued after the engine event that caused it had arrived.
 	LatencyMS float64 `json:"latency_ms,omitempty"`
@@ -102,7 +112,7 @@ type Event struct {
 type Progress struct {
 	Time    time.Time `json:"time"`
 	Step    string    `json:"step,omitempty"` // of a rotation
-	Secret  string    `json:"secret,omitempty"`
+	Secret  string    `json:"secret,omitempty" redact:"name"`
 	Service string    `json:"service,omitempty"`
 	Message string    `json:"message,omitempty"`
 	Done    bool      `json:"done,omitempty"`
@@ -152,6 +162,13 @@ type Change struct {
 	Generate bool         `json:"generate,omitempty"`
 }
 
+// wipe clears the values that came in, once whoever took them has copies of their own.
+func (o ChangeOrder) wipe() {
+	for _, c := range o.Changes {
+		clear(c.Value)
+	}
+}
+
 // Backend is what the server serves: the daemon. Methods are called concurrently. Errors are turned into [Error] by
 // what they wrap (secrets.ErrNotFound, secrets.ErrLocked, …) and their hint.
 type Backend interface {
@@ -174,7 +191,8 @@ type SecretsBackend interface {
 	Secrets(ctx context.Context) ([]Secret, error)
 	Reveal(ctx context.Context, name secrets.Name) (secrets.Value, error)
 	// Change stores all changes, then brings them into force; context and report are as in Operate. The server has
-	// checked that names are valid and distinct and that each change has either a valid value or Generate.
+	// checked that names are valid and distinct and that each change has either a valid value or Generate. It clears the
+	// values in order when Change returns.
 	Change(ctx context.Context, order ChangeOrder, report func(Progress)) error
 	// Rotate makes new values and brings them into force as Change does, or the previous ones with Rollback. The server
 	// has checked r.

@@ -30,7 +30,7 @@ var (
 	ErrUnknownDriver = errors.New("unknown database driver")
 )
 
-// ErrNoEntrance: the database has no entrance of its own through which a password could be set without one.
+// ErrNoEntrance means that the database has no entrance of its own through which a password could be set without one.
 var ErrNoEntrance = errors.New("the database cannot be entered without its password")
 
 // Credential is what a client logs in with. User is "" where the driver has one fixed user.

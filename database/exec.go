@@ -18,7 +18,7 @@ import (
 // DriverExec is the compose file's name of [Command].
 const DriverExec = "exec"
 
-// ErrNoRehearsal: the database cannot make a throwaway credential.
+// ErrNoRehearsal means that the database cannot make a throwaway credential.
 var ErrNoRehearsal = errors.New("the database has nothing to rehearse with")
 
 // Command is a credential of any service, spoken for by a command that the compose file names. It runs in the service's

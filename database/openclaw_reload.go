@@ -13,7 +13,7 @@ import (
 	"minibot/secrets"
 )
 
-// ErrNotTaken: the service keeps secrets that it had before.
+// ErrNotTaken means that the service keeps secrets that it had before.
 var ErrNotTaken = errors.New("the service did not take its new secrets")
 
 //go:embed openclaw_reload.mjs

@@ -134,12 +134,11 @@ func (g gateway) mustReload(t *testing.T, tokens ...string) {
 func (g gateway) in(t *testing.T, token, other string) {
 	t.Helper()
 	until(t, "the token is let in", func() error {
-		if err := g.prove(t, token); err == nil || database.Transient(err) {
-			return err
-		} else {
+		err := g.prove(t, token)
+		if err != nil && !database.Transient(err) {
 			t.Fatal(err)
-			return nil
 		}
+		return err
 	})
 	mustBe(t, "the other token", g.prove(t, other), database.ErrRefused)
 }
@@ -155,6 +154,7 @@ func values(t *testing.T, plain ...string) []secrets.Value {
 
 // TestOpenClaw tells one story: a start of the gateway takes 10 to 25 seconds.
 func TestOpenClaw(t *testing.T) {
+	t.Parallel()
 	g := startOpenClaw(t)
 	mustBe(t, "not started: prove", g.prove(t, "canary-GATEWAY-1"), database.ErrNotReady)
 	mustBe(t, "not started: reload", g.Reload(t.Context(), values(t, "canary-GATEWAY-1")...), database.ErrNotReady)

@@ -40,6 +40,9 @@ func (f File) readPast() (past, error) {
 	if err != nil {
 		return p, hint.Wrap(fmt.Errorf("read which secrets were compromised: %w", err), "look at %s", f.past)
 	}
+	if p.Secrets == nil { // the file says null
+		p.Secrets = map[secrets.Name]former{}
+	}
 	return p, nil
 }
 

@@ -25,7 +25,7 @@ import (
 	"minibot/secrets"
 )
 
-// ErrNone: the stack is not locked down.
+// ErrNone means that the stack is not locked down.
 var ErrNone = errors.New("not locked down")
 
 // State is how far a secret on the list of compromised ones is.

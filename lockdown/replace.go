@@ -11,7 +11,7 @@ import (
 	"minibot/secrets"
 )
 
-// ErrCompromised: a value that is to replace a compromised one is that one.
+// ErrCompromised means that a value that is to replace a compromised one is that one.
 var ErrCompromised = errors.New("this is the compromised value")
 
 // Set stores a value while the stack is locked down, and says what became of it: it is current at once, because no database

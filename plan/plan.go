@@ -122,7 +122,11 @@ func (p *planner) services() {
 	for _, service := range ordered(p.project.Services) {
 		s := control.PlannedService{Name: service.Name, How: service.OnChange, Secrets: []string{}}
 		for _, r := range p.chosen {
-			if slices.Contains(service.Secrets, r.Name) {
+			exposed := slices.Contains(service.Exposed, r.Name)
+			if exposed {
+				s.How = "recreate" // its definition holds the value
+			}
+			if exposed || slices.Contains(service.Secrets, r.Name) {
 				s.Secrets = append(s.Secrets, string(r.Name))
 			}
 		}

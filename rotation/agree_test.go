@@ -15,7 +15,7 @@ func (w *world) calm() { w.failAt, w.failing, w.dieOn, w.down, w.delays = 0, "",
 // agree is the invariant: store, databases and services have the same, nothing waits, and it is all new or all old.
 func (w *world) agree() {
 	w.t.Helper()
-	new := 0
+	fresh := 0
 	for _, n := range w.names() {
 		current := w.slot(n, secrets.Current)
 		if !current.Equal(w.delivered[n]) || !current.Equal(w.taken[n]) {
@@ -28,7 +28,7 @@ func (w *world) agree() {
 		}
 		switch {
 		case current.Equal(newOf(n)):
-			new++
+			fresh++
 			if previous := w.slot(n, secrets.Previous); !previous.Equal(oldOf(n)) && !w.overwritten {
 				w.t.Errorf("%s: the former value is not kept in previous", n)
 			}
@@ -37,8 +37,8 @@ func (w *world) agree() {
 		}
 		w.logsIn(n)
 	}
-	if new != 0 && new != len(w.names()) {
-		w.t.Errorf("%d of %d secrets are new", new, len(w.names()))
+	if fresh != 0 && fresh != len(w.names()) {
+		w.t.Errorf("%d of %d secrets are new", fresh, len(w.names()))
 	}
 }
 
@@ -82,7 +82,7 @@ func (w *world) again() {
 	for _, n := range w.names() {
 		values[n] = val("canary-second")
 	}
-	err, _ := w.run(func(r *rotation.Rotator) error {
+	_, err := w.run(func(r *rotation.Rotator) error {
 		return r.Change(w.t.Context(), rotation.Order{Kind: rotation.KindRotate, Values: values}, w.note)
 	})
 	if err != nil {

@@ -22,7 +22,7 @@ const (
 	journalSize = 4 << 20
 )
 
-// ErrJournal: the journal cannot be read, or was written by a newer minibot.
+// ErrJournal means that the journal cannot be read, or was written by a newer minibot.
 var ErrJournal = errors.New("the journal of rotations cannot be read")
 
 // record is one line of the journal: a step is about to be taken. It holds no value.

@@ -51,7 +51,7 @@ func TestFirstValues(t *testing.T) {
 		}
 		w.dbs[name].Restart(w.dbs[name].Any())
 		w.sick[name] = newOf(name)
-		err, _ := w.run(func(r *rotation.Rotator) error {
+		_, err := w.run(func(r *rotation.Rotator) error {
 			return r.Change(t.Context(), rotation.Order{Values: map[secrets.Name]secrets.Value{name: newOf(name)}}, w.note)
 		})
 		if err == nil || errors.Is(err, rotation.ErrRolledBack) || errors.Is(err, rotation.ErrUnfinished) {
@@ -89,7 +89,7 @@ func TestStopping(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.calm()
-	if err, _ := w.restart(); err != nil {
+	if _, err := w.restart(); err != nil {
 		t.Fatal(err)
 	}
 	if !w.slot(nameOf(databasetest.Overlap), secrets.Current).Equal(newOf(nameOf(databasetest.Overlap))) {
@@ -104,13 +104,13 @@ func TestCutShortAgainAndAgain(t *testing.T) {
 	run := w.change
 	for range 4 {
 		w.dieAt, w.dieOn = at, w.points[at]+1
-		if _, died := run(); !died {
+		if died, _ := run(); !died {
 			t.Fatal("did not die")
 		}
 		run = w.restart
 	}
 	w.dieOn = w.points[at] + 1
-	if err, died := w.restart(); died || !errors.Is(err, rotation.ErrRolledBack) {
+	if died, err := w.restart(); died || !errors.Is(err, rotation.ErrRolledBack) {
 		t.Fatal(err, died)
 	}
 	w.agree()
@@ -142,13 +142,13 @@ func TestStage(t *testing.T) {
 // The store is locked in the middle, at any point, and unlocked later.
 func TestStoreLockedInTheMiddle(t *testing.T) {
 	clean := newWorld(t, databasetest.Kinds...)
-	if err, _ := clean.change(); err != nil {
+	if _, err := clean.change(); err != nil {
 		t.Fatal(err)
 	}
 	for p := range clean.points {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, databasetest.Kinds...)
-			err, _ := w.run(func(r *rotation.Rotator) error {
+			_, err := w.run(func(r *rotation.Rotator) error {
 				r.At = func(at rotation.Point) {
 					if at == p {
 						w.store.Lock()
@@ -193,10 +193,10 @@ func TestReplacedWhileOpen(t *testing.T) {
 							_ = w.store.Delete(t.Context(), n, slot) // some are empty
 						}
 					}
-					if err, _ := w.restart(); err != nil && !errors.Is(err, rotation.ErrRolledBack) {
+					if _, err := w.restart(); err != nil && !errors.Is(err, rotation.ErrRolledBack) {
 						t.Fatalf("died at %v, sick %v: %v", p, sick, err)
 					}
-					if err, _ := w.restart(); err != nil {
+					if _, err := w.restart(); err != nil {
 						t.Fatalf("died at %v, sick %v: the start after it: %v", p, sick, err)
 					}
 					for _, n := range w.names() {
@@ -218,7 +218,7 @@ func TestReplacedWhileOpen(t *testing.T) {
 func TestReasonsAreRedacted(t *testing.T) {
 	w := newWorld(t, databasetest.Overlap)
 	w.sick[plain] = newOf(plain)
-	err, _ := w.run(func(r *rotation.Rotator) error {
+	_, err := w.run(func(r *rotation.Rotator) error {
 		r.Redact = func(s string) string { return strings.ReplaceAll(s, "healthy", "[redacted]") }
 		return r.Change(t.Context(), rotation.Order{Values: map[secrets.Name]secrets.Value{plain: newOf(plain)}}, w.note)
 	})
@@ -235,16 +235,16 @@ func TestReasonsAreRedacted(t *testing.T) {
 func TestRehearsalThatCannotBeCleared(t *testing.T) {
 	w := newWorld(t, databasetest.Overlap)
 	w.dieAt, w.dieOn = rotation.Point{Step: rotation.StepAccept, Moment: rotation.BeforeEffect}, 1
-	if _, died := w.rehearse(); !died {
+	if died, _ := w.rehearse(); !died {
 		t.Fatal("did not die")
 	}
 	w.calm()
 	w.failing = "store delete"
-	if err, _ := w.restart(); !errors.Is(err, rotation.ErrUnfinished) {
+	if _, err := w.restart(); !errors.Is(err, rotation.ErrUnfinished) {
 		t.Errorf("the start that cannot clear it: %v", err)
 	}
 	w.calm()
-	if err, _ := w.restart(); err != nil {
+	if _, err := w.restart(); err != nil {
 		t.Error(err)
 	}
 	w.nothingIsLeft()

@@ -30,7 +30,7 @@ func (d rehearsing) Rehearsal(context.Context, database.Credential) (rotation.Da
 	return other, first, end, nil
 }
 
-func (w *world) rehearse() (error, bool) {
+func (w *world) rehearse() (died bool, err error) {
 	w.wrap = func(db rotation.Database) rotation.Database {
 		if !db.Live() {
 			return db
@@ -59,7 +59,7 @@ func (w *world) nothingIsLeft() {
 func TestRehearsal(t *testing.T) {
 	each(t, func(t *testing.T, kinds ...databasetest.Kind) {
 		w := newWorld(t, kinds...)
-		if err, _ := w.rehearse(); err != nil {
+		if _, err := w.rehearse(); err != nil {
 			t.Fatal(err)
 		}
 		w.nothingIsLeft()
@@ -95,10 +95,10 @@ func TestRehearsalFailsOrDies(t *testing.T) {
 			_, _ = w.rehearse() // fails at most times
 			met := w.ops >= at
 			w.calm()
-			if err, _ := w.restart(); err != nil && !errors.Is(err, rotation.ErrRolledBack) {
+			if _, err := w.restart(); err != nil && !errors.Is(err, rotation.ErrRolledBack) {
 				t.Fatal(err)
 			}
-			if err, _ := w.rehearse(); err != nil {
+			if _, err := w.rehearse(); err != nil {
 				t.Fatalf("%s: after a failure at %d: %v", kind, at, err)
 			}
 			w.nothingIsLeft()
@@ -111,11 +111,11 @@ func TestRehearsalFailsOrDies(t *testing.T) {
 		for p, n := range clean.points {
 			w := newWorld(t, kind)
 			w.dieAt, w.dieOn = p, n
-			if _, died := w.rehearse(); !died {
+			if died, _ := w.rehearse(); !died {
 				t.Fatal("did not die")
 			}
 			w.calm()
-			if err, _ := w.restart(); err != nil {
+			if _, err := w.restart(); err != nil {
 				t.Fatalf("%s: died at %v: %v", kind, p, err)
 			}
 			w.nothingIsLeft()

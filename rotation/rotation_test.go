@@ -32,7 +32,7 @@ func each(t *testing.T, f func(t *testing.T, kinds ...databasetest.Kind)) {
 func TestChange(t *testing.T) {
 	each(t, func(t *testing.T, kinds ...databasetest.Kind) {
 		w := newWorld(t, kinds...)
-		if err, _ := w.change(); err != nil {
+		if _, err := w.change(); err != nil {
 			t.Fatal(err)
 		}
 		w.agree()
@@ -58,7 +58,7 @@ func backwards(w *world) {
 var scenarios = []struct {
 	name  string
 	setUp func(w *world)
-	run   func(w *world) (error, bool)
+	run   func(w *world) (bool, error)
 }{
 	{"forward", func(*world) {}, (*world).change},
 	{"rolling back", backwards, (*world).change},
@@ -88,7 +88,7 @@ var scenarios = []struct {
 	}, (*world).restart},
 }
 
-func (w *world) byHand() (error, bool) {
+func (w *world) byHand() (died bool, err error) {
 	was := map[secrets.Name]secrets.Value{}
 	for _, n := range w.names() {
 		was[n] = oldOf(n)
@@ -116,7 +116,7 @@ func TestKilledAtEveryPoint(t *testing.T) {
 						s.setUp(w)
 						clear(w.points)
 						w.dieAt, w.dieOn = p, n
-						if err, died := s.run(w); !died {
+						if died, err := s.run(w); !died {
 							t.Fatalf("%s, %v %d: did not die: %v", s.name, p, n, err)
 						}
 						w.calm()
@@ -137,14 +137,14 @@ func TestKilledAtEveryPoint(t *testing.T) {
 // recovers checks what the next process makes of a crash.
 func (w *world) recovers(where ...any) {
 	w.t.Helper()
-	err, _ := w.restart()
+	_, err := w.restart()
 	if err != nil && !errors.Is(err, rotation.ErrRolledBack) {
 		w.t.Fatalf("%v: the next start: %v", where, err)
 	}
 	for n := range w.sick { // well again, whatever it has
 		delete(w.sick, n)
 	}
-	if err, _ := w.restart(); err != nil {
+	if _, err := w.restart(); err != nil {
 		w.t.Fatalf("%v: the start after it: %v", where, err)
 	}
 	w.agree()
@@ -163,7 +163,7 @@ func TestFailureAtEveryStep(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorld(t, kinds...)
 					w.failAt, w.after = at, after
-					err, _ := w.change()
+					_, err := w.change()
 					met = w.ops >= at
 					w.calm()
 					where := fmt.Sprintf("after=%v step=%d: %v", after, at, err)
@@ -235,7 +235,7 @@ func TestRollsBackWhenAUserDoesNotGetWell(t *testing.T) {
 	each(t, func(t *testing.T, kinds ...databasetest.Kind) {
 		w := newWorld(t, kinds...)
 		w.sick[plain] = newOf(plain)
-		err, _ := w.change()
+		_, err := w.change()
 		if !errors.Is(err, rotation.ErrRolledBack) || !strings.Contains(err.Error(), "does not get healthy") {
 			t.Fatal(err)
 		}
@@ -250,7 +250,7 @@ func TestRollsBackWhenAUserDoesNotGetWell(t *testing.T) {
 			t.Errorf("receipt: %+v", r)
 		}
 		ops := w.ops
-		if err, _ := w.restart(); err != nil || w.isNew() {
+		if _, err := w.restart(); err != nil || w.isNew() {
 			t.Errorf("the next start tries again: %v after %d operations", err, w.ops-ops)
 		}
 	})
@@ -261,7 +261,7 @@ func TestDatabaseThatIsDown(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, kind)
 			w.down = true
-			if err, _ := w.change(); !errors.Is(err, rotation.ErrRolledBack) && !errors.Is(err, rotation.ErrUnfinished) {
+			if _, err := w.change(); !errors.Is(err, rotation.ErrRolledBack) && !errors.Is(err, rotation.ErrUnfinished) {
 				t.Errorf("%s: %v", kind, err)
 			}
 			w.calm()
@@ -272,14 +272,14 @@ func TestDatabaseThatIsDown(t *testing.T) {
 
 func TestWrongStoredValue(t *testing.T) {
 	each(t, func(t *testing.T, kinds ...databasetest.Kind) {
-		for _, mend := range []func(w *world) (error, bool){(*world).change, (*world).restart} {
+		for _, mend := range []func(w *world) (bool, error){(*world).change, (*world).restart} {
 			w := newWorld(t, kinds...)
 			for n, db := range w.dbs {
 				if db.Live() {
 					db.Set(database.Credential{User: w.user(n), Password: val("canary-of-an-old-volume")})
 				}
 			}
-			if err, _ := mend(w); err != nil {
+			if _, err := mend(w); err != nil {
 				t.Fatal(err)
 			}
 			w.agree()
@@ -292,7 +292,7 @@ func TestNeitherValueLogsIn(t *testing.T) {
 		for _, at := range []rotation.Step{rotation.StepPromote, rotation.StepAdopt} {
 			w := newWorld(t, kinds...)
 			w.dieAt, w.dieOn = rotation.Point{Step: at, Moment: rotation.BeforeRecord}, 1
-			if _, died := w.change(); !died {
+			if died, _ := w.change(); !died {
 				t.Fatal("did not die")
 			}
 			w.calm()
@@ -318,7 +318,7 @@ func TestSilentUsers(t *testing.T) {
 			w.silent = []string{"a-pool"}
 			w.dbs[nameOf(kind)].Sessions(3)
 			began := time.Now()
-			err, _ := w.change()
+			_, err := w.change()
 			if !errors.Is(err, rotation.ErrRolledBack) || !strings.Contains(err.Error(), "a-pool") || hint.Of(err) == "" {
 				t.Errorf("%s: %v", kind, err)
 			}
@@ -330,7 +330,7 @@ func TestSilentUsers(t *testing.T) {
 				<-time.After(20 * time.Second)
 				w.dbs[nameOf(kind)].Sessions(0)
 			}()
-			if err, _ := w.change(); err != nil {
+			if _, err := w.change(); err != nil {
 				t.Errorf("%s: once they have ended: %v", kind, err)
 			}
 			w.agree()

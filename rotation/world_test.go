@@ -282,7 +282,7 @@ func (w *world) rotator() *rotation.Rotator {
 func (w *world) note(n rotation.Note) { w.notes = append(w.notes, n) }
 
 // change sets new values of all secrets. It reports the error, or that the process died.
-func (w *world) change() (err error, died bool) {
+func (w *world) change() (died bool, err error) {
 	values := map[secrets.Name]secrets.Value{}
 	for _, n := range w.names() {
 		values[n] = newOf(n)
@@ -293,7 +293,7 @@ func (w *world) change() (err error, died bool) {
 }
 
 // run lets a new process do something, and sees it die.
-func (w *world) run(f func(*rotation.Rotator) error) (err error, died bool) {
+func (w *world) run(f func(*rotation.Rotator) error) (died bool, err error) {
 	r := w.rotator()
 	defer func() {
 		if p := recover(); p != nil {
@@ -306,11 +306,11 @@ func (w *world) run(f func(*rotation.Rotator) error) (err error, died bool) {
 			}
 		}
 	}()
-	return f(r), false
+	return false, f(r)
 }
 
 // restart is a new daemon on the same world: it delivers, starts the services and finishes.
-func (w *world) restart() (err error, died bool) {
+func (w *world) restart() (died bool, err error) {
 	return w.run(func(r *rotation.Rotator) error {
 		if err := r.BeforeDelivery(w.t.Context()); err != nil {
 			return err

@@ -29,7 +29,7 @@ func newBatch() *batch {
 // stage adds a service's files, and their record beside the one that counts.
 func (b *batch) stage(service string, r record, files []File, values map[secrets.Name]secrets.Value) {
 	stage := path.Join(service, stageDir)
-	b.write(&tar.Header{Typeflag: tar.TypeDir, Name: stage, Mode: 0o700}, nil)
+	b.write(&tar.Header{Typeflag: tar.TypeDir, Name: stage, Mode: 0o700, Uid: keeperUser, Gid: keeperUser}, nil)
 	b.marshal(path.Join(stage, nextRecordFile), r)
 	b.records = append(b.records, path.Join(keeperRoot, stage, nextRecordFile), path.Join(keeperRoot, stage, recordFile))
 	for _, f := range files {

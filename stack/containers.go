@@ -24,6 +24,7 @@ type Container struct {
 	StartedAt, FinishedAt time.Time // the engine's clock; zero when it never happened
 	Error                 string    // the engine's own words when the last start failed
 	Instance              string    // id and StartedAt: one run of the container
+	Foreign               bool      // not made by [Engine.Create], as after `docker compose up` by hand: Create replaces it
 }
 
 const inspectAtOnce = 8
@@ -105,6 +106,7 @@ func (e *Engine) inspect(ctx context.Context, id string) (Container, error) {
 	}
 	s := info.State
 	c := Container{ID: info.ID, Name: strings.TrimPrefix(info.Name, "/"), Service: info.Config.Labels[api.ServiceLabel],
+		Foreign: info.Config.Labels[madeLabel] == "" && info.Config.Labels[api.ServiceLabel] != KeeperService,
 		Running: s.Running && !s.Restarting, Paused: s.Paused, Status: s.Status, ExitCode: s.ExitCode, OOMKilled: s.OOMKilled,
 		StartedAt: engineTime(s.StartedAt), FinishedAt: engineTime(s.FinishedAt), Error: s.Error, Instance: info.ID + "@" + s.StartedAt}
 	if c.Running && s.Health != nil && s.Health.Status != container.NoHealthcheck { // a dead container keeps its last health

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/compose-spec/compose-go/v2/types"
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/compose/v5/pkg/api"
 	"github.com/docker/docker/api/types/container"
@@ -54,7 +55,7 @@ func (e *Engine) Create(ctx context.Context, p *Project, report func(service, me
 	}
 	e.progress.begin(p, report)
 	defer e.progress.end()
-	err = e.compose.Create(ctx, p.forEngine(program, e.noswap), createOptions)
+	err = e.compose.Create(ctx, e.definition(p, program), createOptions)
 	if err != nil && ctx.Err() != nil {
 		err = errors.Join(ctx.Err(), err)
 	}
@@ -62,6 +63,17 @@ func (e *Engine) Create(ctx context.Context, p *Project, report func(service, me
 		return wrap(err, "create project %s", p.Name)
 	}
 	return e.placeConfigs(ctx, p)
+}
+
+// definition is the project as Compose gets it for this engine.
+func (e *Engine) definition(p *Project, program []byte) *types.Project {
+	c := p.forEngine(program, e.noswap)
+	if e.seccomp {
+		k := c.Services[KeeperService]
+		k.SecurityOpt = append(slices.Clone(k.SecurityOpt), "seccomp=builtin")
+		c.Services[KeeperService] = k
+	}
+	return c
 }
 
 var divergedVolume = regexp.MustCompile(`^Volume "([^"]+)" exists`)

@@ -179,14 +179,14 @@ func (e *Engine) MarkTaken(ctx context.Context, p *Project, service string) erro
 	return nil
 }
 
-// Fed reports whether, by what is known, the keeper in seen runs and holds what the last Feed delivered. It makes no
-// call. After another project or other values, call Feed again, whatever Fed says.
+// Fed reports whether, by what is known, the keeper in seen runs, not paused, and holds what the last Feed delivered. It
+// makes no call. After another project or other values, call Feed again, whatever Fed says.
 func (e *Engine) Fed(seen map[string]Container) bool {
 	keeper := seen[KeeperService]
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, instance := range e.fed {
-		if keeper.Running && instance == keeper.Instance {
+		if keeper.Running && !keeper.Paused && instance == keeper.Instance {
 			return true
 		}
 	}

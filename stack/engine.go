@@ -32,7 +32,9 @@ type Engine struct {
 	moby   *moby.Client
 	info   EngineInfo
 	noswap bool // the engine's kernel can keep tmpfs out of the swap
-	secure bool // the connection is one of TLS
+	// seccomp: the engine takes its built-in profile by name, which counts where its default is another one.
+	seccomp bool
+	secure  bool // the connection is one of TLS
 
 	creating sync.Mutex // one Create at a time
 	compose  api.Compose
@@ -142,6 +144,7 @@ func (e *Engine) identify(ctx context.Context, host string) error {
 	}
 	e.info = EngineInfo{Version: version.Version, API: e.docker.ClientVersion(), Host: host, Arch: version.Arch}
 	e.noswap = hasNoswap(info.KernelVersion, info.SecurityOptions)
+	e.seccomp = namesSeccomp(e.info.API, info.SecurityOptions)
 	return nil
 }
 

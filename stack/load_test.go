@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -261,12 +262,20 @@ var badFiles = map[string]struct{ text, message, hint string }{
 	"bad owner":              {rolesHead + "driver: postgres, service: web, roles: [a, b], owner: public } # here\n", `"public" cannot be`, ""},
 	"database with a line":   {rolesHead + "driver: postgres, service: web, database: \"a\\nb\", roles: [a, b], owner: c } # here\n", "connection service file", ""},
 	"unknown role key":       {rolesHead + "driver: postgres, service: web, role: [a, b] } # here\n", "unknown key", ""},
-	"target elsewhere":       {badHead + "    secrets:\n      - source: a # here\n        target: /etc/a\nsecrets: { a: { environment: A } }\n", "not a plain file name", ""},
-	"target below":           {badHead + "    secrets:\n      - source: a # here\n        target: x/a\nsecrets: { a: { environment: A } }\n", "not a plain file name", ""},
-	"hidden target":          {badHead + "    secrets:\n      - source: a # here\n        target: .stage\nsecrets: { a: { environment: A } }\n", "not a plain file name", ""},
+	"target elsewhere":       {badHead + "    secrets:\n      - source: a # here\n        target: /etc/a\nsecrets: { a: { environment: A } }\n", `target "/etc/a": a secret lies directly in /run/secrets and nowhere else`, "have the program read /run/secrets/a"},
+	"target climbing":        {badHead + "    secrets:\n      - source: a # here\n        target: /run/secrets/../a\nsecrets: { a: { environment: A } }\n", "directly in /run/secrets", "read /run/secrets/a"},
+	"target deeper":          {badHead + "    secrets:\n      - source: a # here\n        target: /run/secrets/x/a\nsecrets: { a: { environment: A } }\n", "directly in /run/secrets", "read /run/secrets/a"},
+	"target the folder":      {badHead + "    secrets:\n      - source: a # here\n        target: /run/secrets\nsecrets: { a: { environment: A } }\n", "directly in /run/secrets", ""},
+	"target below":           {badHead + "    secrets:\n      - source: a # here\n        target: x/a\nsecrets: { a: { environment: A } }\n", "not a plain file name", "without a slash"},
+	"hidden target":          {badHead + "    secrets:\n      - source: a # here\n        target: .stage\nsecrets: { a: { environment: A } }\n", "not a plain file name", "without a slash"},
 	"same target":            {badHead + "    secrets:\n      - a\n      - source: b # here\n        target: a\nsecrets: { a: { environment: A }, b: { environment: B } }\n", "two secrets", ""},
-	"uid":                    {badHead + "    secrets:\n      - source: a # here\n        uid: node\nsecrets: { a: { environment: A } }\n", `uid "node"`, ""},
-	"mode":                   {badHead + "    secrets:\n      - source: a # here\n        mode: 04755\nsecrets: { a: { environment: A } }\n", "permission bits", ""},
+	"uid":                    {badHead + "    secrets:\n      - source: a # here\n        uid: node\nsecrets: { a: { environment: A } }\n", `uid "node"`, "`id`"},
+	"negative gid":           {badHead + "    secrets:\n      - source: a # here\n        gid: '-1'\nsecrets: { a: { environment: A } }\n", `gid "-1"`, ""},
+	"huge uid":               {badHead + "    secrets:\n      - source: a # here\n        uid: '4294967295'\nsecrets: { a: { environment: A } }\n", `uid "4294967295"`, ""},
+	"mode":                   {badHead + "    secrets:\n      - source: a # here\n        mode: 04755\nsecrets: { a: { environment: A } }\n", "permission bits", "mode: 0400"},
+	"mode in decimal":        {badHead + "    secrets:\n      - source: a # here\n        mode: 440\nsecrets: { a: { environment: A } }\n", "mode 0670 lets others than the owner write", "leading zero"},
+	"mode of a program":      {badHead + "    secrets:\n      - source: a # here\n        mode: 0555\nsecrets: { a: { environment: A } }\n", "mode 0555 makes a secret a program", "mode: 0400"},
+	"mode for nobody":        {badHead + "    secrets:\n      - source: a # here\n        mode: 0\nsecrets: { a: { environment: A } }\n", "mode 0 lets nobody read", "mode: 0400"},
 	"mount on top":           {badHead + "    secrets: [a]\n    tmpfs: # here\n      - /run/secrets\nsecrets: { a: { environment: A } }\n", "collides", ""},
 	"container name twice":   {badHead + "    container_name: xy\n  yet:\n    image: x\n    container_name: xy # here\n", "too", ""},
 	"config from nowhere":    {badHead + "configs:\n  a:\n    environment: A # here\n", "variable is not set: A", "[env]"},
@@ -357,5 +366,32 @@ func BenchmarkLoad(b *testing.B) {
 		if _, err := Load(context.Background(), LoadOptions{File: file}); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestNamesSeccomp(t *testing.T) {
+	const filters = "name=seccomp,profile=default"
+	for _, test := range []struct {
+		api, option string
+		want        bool
+	}{{"1.41", filters, false}, {"1.42", filters, true}, {"1.51", filters, true}, {"1.51", "name=apparmor", false}} {
+		if namesSeccomp(test.api, []string{"name=apparmor", test.option}) != test.want {
+			t.Errorf("%+v", test)
+		}
+	}
+	p := load(t, fullCompose)
+	for _, seccomp := range []bool{false, true} {
+		k := (&Engine{seccomp: seccomp}).definition(p, nil).Services[KeeperService]
+		if slices.Contains(k.SecurityOpt, "seccomp=builtin") != seccomp || !slices.Contains(k.SecurityOpt, "no-new-privileges:true") {
+			t.Errorf("%v: %q", seccomp, k.SecurityOpt)
+		}
+	}
+}
+
+// writeBeside writes another file into the folder of a compose file.
+func writeBeside(t testing.TB, file, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(filepath.Dir(file), name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -4,16 +4,24 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/docker/docker/api/types/versions"
 )
 
 const (
-	memoryOptions = "size=16m,mode=0755,nosuid,nodev,noexec"
+	// The keeper's user, who owns the volumes: nobody's anywhere else, and among the 65536 that a rootless engine has.
+	keeperUser = 64500
+	// What the keeper's processes may have. Its own take some KiB; what an engine starts in it to run them, some MiB.
+	keeperMemory = 64 << 20
+	keeperPids   = 16
+
+	memoryOptions = "size=16m,mode=0755,uid=64500,gid=64500,nosuid,nodev,noexec"
 	noswapOption  = ",noswap"
 )
 
@@ -21,7 +29,9 @@ const (
 func (p *Project) addKeeper() {
 	c := types.ServiceConfig{Name: KeeperService, Restart: types.RestartPolicyAlways}
 	c.PullPolicy, c.StopSignal = types.PullPolicyNever, "SIGKILL"
-	c.NetworkMode, c.ReadOnly, c.PidsLimit = "none", true, 16
+	c.User = fmt.Sprintf("%d:%d", keeperUser, keeperUser)
+	c.NetworkMode, c.ReadOnly, c.PidsLimit = "none", true, keeperPids
+	c.MemLimit, c.MemSwapLimit = keeperMemory, keeperMemory // no swap
 	c.CapDrop, c.SecurityOpt = []string{"ALL"}, []string{"no-new-privileges:true"}
 	c.Logging = &types.LoggingConfig{Driver: "none"}
 	c.Volumes = []types.ServiceVolumeConfig{memoryMount(recordVolume, keeperRoot, false)}
@@ -76,6 +86,12 @@ func (p *Project) forEngine(program []byte, noswap bool) *types.Project {
 func keeperImage(program []byte) string {
 	sum := sha256.Sum256(program)
 	return "minibot/keeper:" + hex.EncodeToString(sum[:6])
+}
+
+// namesSeccomp reports whether an engine filters system calls and knows its own profile by name: version 23 and later.
+func namesSeccomp(api string, securityOptions []string) bool {
+	return versions.GreaterThanOrEqualTo(api, "1.42") &&
+		slices.ContainsFunc(securityOptions, func(o string) bool { return strings.HasPrefix(o, "name=seccomp") })
 }
 
 // hasNoswap reports whether tmpfs takes the option noswap: Linux 6.4 and later, and not for an unprivileged engine.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -16,7 +15,7 @@ import (
 )
 
 // LoadError says what is wrong with a compose file, and where. Line counts from 1; it is 0, and Path empty, where
-// that cannot be told.
+// that cannot be told. Its text is printable and short, whatever stands in the file.
 type LoadError struct {
 	File string
 	Line int
@@ -30,9 +29,31 @@ func (e *LoadError) Error() string {
 		where += ":" + strconv.Itoa(e.Line)
 	}
 	if e.Path != "" {
-		where += ": " + e.Path
+		where += ": " + abridged(e.Path, maxPath)
 	}
-	return where + ": " + e.Err.Error()
+	lines := strings.Split(e.Err.Error(), "\n")
+	for i, line := range lines {
+		lines[i] = printable(abridged(line, maxMessage))
+	}
+	if len(lines) > maxLines {
+		lines = append(lines[:maxLines], "…")
+	}
+	return printable(where) + ": " + strings.Join(lines, "\n")
+}
+
+// What an error tells of a file, which may have anything for a name: bytes of a path and of a line, and lines.
+const (
+	maxPath    = 300
+	maxMessage = 1200
+	maxLines   = 100
+)
+
+// abridged cuts a text to some most bytes.
+func abridged(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 func (e *LoadError) Unwrap() error { return e.Err }
@@ -58,14 +79,17 @@ func locate(file string, err error) error {
 
 const mendHint = "mend the file; `minibotd reload` has a running daemon read it again"
 
-// parseNodes returns the root of the file, or nil when it is not YAML.
+// parseNodes returns the root of the file's first document, or nil when it is not YAML, or too much of it.
 func parseNodes(file string) *yaml.Node {
-	data, err := os.ReadFile(file)
+	data, err := readBounded(file)
 	if err != nil {
 		return nil
 	}
 	var document yaml.Node
 	if yaml.Unmarshal(data, &document) != nil || len(document.Content) == 0 {
+		return nil
+	}
+	if _, err := newMeter().weigh(document.Content[0], file); err != nil {
 		return nil
 	}
 	return document.Content[0]

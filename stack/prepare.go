@@ -17,9 +17,10 @@ import (
 const (
 	preparedTimeout = 2 * callTimeout // a Prepared that nobody ends is aborted
 	abortTimeout    = 5 * time.Second // for the keeper's program to tidy up
+	exitGaveUp      = 1               // see package keeper
 )
 
-// ErrPreparedEnded: a prepared delivery was aborted, by Abort or because its context or its time had ended.
+// ErrPreparedEnded means that a prepared delivery was aborted, by Abort or because its context or its time had ended.
 var ErrPreparedEnded = errors.New("the prepared delivery has ended")
 
 // order is one service's delivery under way.
@@ -89,14 +90,23 @@ func (d *Prepared) Abort() {
 		return
 	}
 	defer d.end()
+	if !d.giveUp() {
+		for _, o := range d.orders { // so that the next delivery looks for what is left in the stage
+			d.engine.forgetRecord(d.project, o.service)
+		}
+	}
+}
+
+// giveUp lets the keeper's program take the staged files away, and reports whether it is known that it did.
+func (d *Prepared) giveUp() bool {
 	if d.program == nil {
-		return
+		return false
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), abortTimeout)
 	defer cancel()
-	// Errors are of no consequence here: the program gives up at the end of its input, whatever brings that about.
-	_ = d.program.CloseWrite()
-	_, _ = d.program.wait(ctx)
+	_ = d.program.CloseWrite() // of no consequence: the program gives up at the end of its input, whatever brings that about
+	result, err := d.program.wait(ctx)
+	return err == nil && result.ExitCode == exitGaveUp
 }
 
 // end lets the next delivery begin.
@@ -115,6 +125,9 @@ func (d *Prepared) prepare(ctx context.Context, values map[secrets.Name]secrets.
 	}
 	d.delivery = Delivery{Keeper: d.keeper.Instance, Incomplete: map[string][]secrets.Name{}}
 	for _, name := range slices.Sorted(maps.Keys(d.project.Services)) {
+		if err := d.engine.tidy(ctx, d.project, d.keeper, name); err != nil {
+			return err
+		}
 		if missing := without(d.project.Services[name].Secrets, values); len(missing) > 0 {
 			d.delivery.Incomplete[name] = missing
 			continue
@@ -144,7 +157,7 @@ func (d *Prepared) order(ctx context.Context, service string, values map[secrets
 	if err != nil {
 		return err
 	}
-	r.keeper = d.keeper.Instance
+	r.keeper, r.tidied = d.keeper.Instance, true
 	d.orders = append(d.orders, order{service: service, files: files, record: r})
 	d.delivery.Changed = append(d.delivery.Changed, service)
 	return nil

@@ -1,35 +1,22 @@
 package stack
 
 import (
-	"context"
+	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
-	"github.com/compose-spec/compose-go/v2/cli"
-	"github.com/compose-spec/compose-go/v2/loader"
-	"github.com/compose-spec/compose-go/v2/template"
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/sirupsen/logrus"
 
-	"minibot/hint"
 	"minibot/secrets"
 )
-
-// LoadOptions says what to load.
-type LoadOptions struct {
-	File string
-	// Env serves the compose file's variables, and nothing else does: neither the process environment nor a .env file.
-	// Never put a secret in it: errors quote values.
-	Env map[string]string
-}
 
 // cause is the error of a file operation without the name of the file.
 func cause(err error) error {
@@ -47,8 +34,11 @@ type Project struct {
 	Services     map[string]Service    // without the keeper
 	Requirements []secrets.Requirement // ordered by name
 
-	rewritten *types.Project
-	hash      string
+	// Exposures are the places that secrets are passed on at in the clear; none unless LoadOptions.AllowExposed is set.
+	Exposures []Finding
+
+	rewritten   *types.Project
+	hash, shape string
 }
 
 // Service is one service of the project.
@@ -58,7 +48,8 @@ type Service struct {
 	Image       string
 	DependsOn   []Dependency   // ordered by service
 	Files       []File         // ordered by name
-	Secrets     []secrets.Name // sorted, each once
+	Secrets     []secrets.Name // of Files, sorted, each once
+	Exposed     []secrets.Name // that its definition, or a part of the project that it uses, holds in the clear; sorted, each once
 	OnChange    string         // how a new secret is taken: "restart", "recreate", "signal", "exec", "openclaw" or "none"
 	Signal      string         // with OnChange "signal"
 	Exec        []string       // with OnChange "exec"
@@ -87,72 +78,29 @@ type File struct {
 
 const defaultStopGrace = 10 * time.Second
 
-// Load reads a compose file and checks it. Its errors are [*LoadError], with the line where it can be told. It makes
-// no call to the engine. The first load in a process takes some 50 ms, later ones about 5.
-func Load(ctx context.Context, o LoadOptions) (*Project, error) {
-	quietLibraries()
-	file, err := filepath.Abs(o.File)
-	if err != nil {
-		return nil, &LoadError{File: o.File, Err: err}
-	}
-	if _, err := os.Stat(file); err != nil {
-		return nil, hint.Wrap(&LoadError{File: file, Err: cause(err)}, "run `mb-secrets init`, or name the file in config.toml")
-	}
-	env := make([]string, 0, len(o.Env))
-	for key, value := range o.Env {
-		env = append(env, key+"="+value)
-	}
-	options, err := cli.NewProjectOptions([]string{file}, cli.WithEnv(env), cli.WithWorkingDirectory(filepath.Dir(file)),
-		cli.WithLoadOptions(func(o *loader.Options) {
-			if o.Interpolate != nil { // it is nil while only the file is read
-				o.Interpolate.Substitute = substitute
-			}
-		}))
-	if err != nil {
-		return nil, locate(file, err)
-	}
-	loaded, err := options.LoadProject(ctx)
-	if err != nil {
-		return nil, locate(file, err)
-	}
-	loaded = loaded.WithoutUnresolvedOptionalDependencies()
-	p := &Project{Name: loaded.Name, File: file, Services: map[string]Service{}, rewritten: loaded}
-	if err := p.rewrite(); err != nil {
-		return nil, locate(file, err)
-	}
-	p.hash, err = fingerprintProject(loaded)
-	if err != nil {
-		return nil, &LoadError{File: file, Err: err}
-	}
-	return p, nil
-}
-
-// substitute replaces a text's variables. Compose makes an unset one a blank and warns; here it is an error, because a
-// blank password or image is never meant.
-func substitute(text string, mapping template.Mapping) (string, error) {
-	return template.SubstituteWithOptions(text, mapping, template.WithoutLogging, template.WithReplacementFunction(
-		func(variable string, mapping template.Mapping, c *template.Config) (string, error) {
-			value, set, err := template.DefaultReplacementAppliedFunc(variable, mapping, c)
-			if err == nil && !set {
-				err = fmt.Errorf("%w: %s", errUnset, variable)
-			}
-			return value, err
-		}))
-}
-
-var errUnset = errors.New("variable is not set")
-
-// Hash changes whenever the definition changes in a way that [Engine.Create] could have something to do about.
+// Hash changes whenever the definition changes in a way that [Engine.Create] could have something to do about; exposed
+// values are part of it. It compares projects of this process only.
 func (p *Project) Hash() string { return p.hash }
+
+// Shape is [Project.Hash] without the exposed values: two projects of one shape are the same file.
+func (p *Project) Shape() string { return p.shape }
 
 func fingerprintProject(p *types.Project) (string, error) {
 	data, err := json.Marshal([]any{p.Name, p.WorkingDir, p.Services, p.Networks, p.Volumes, p.Configs})
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:]), nil
+	sum := hmac.New(sha256.New, hashKey())
+	_, _ = sum.Write(data) // a hash never fails
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
+
+// hashKey is this process' own: a definition may hold values, and its hash is none that anybody could try values against.
+var hashKey = sync.OnceValue(func() []byte {
+	key := make([]byte, sha256.Size)
+	_, _ = rand.Read(key) // never fails
+	return key
+})
 
 // quietLibraries keeps compose's warnings off the daemon's stderr: what matters of them is checked here.
 var quietLibraries = sync.OnceFunc(func() { logrus.SetOutput(io.Discard) })

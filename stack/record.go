@@ -46,6 +46,7 @@ type record struct {
 	Files []string `json:"files,omitempty"`
 
 	keeper string // the keeper's instance through which it was read or written; not stored
+	tidied bool   // nothing else lies in the stage, as far as is known; not stored
 }
 
 // holds reports whether exactly these files with these values were delivered.
@@ -103,25 +104,28 @@ func fingerprint(salt []byte, files []File, values map[secrets.Name]secrets.Valu
 // readRecord reads a service's record through the keeper. A record that is absent, because nothing was ever
 // delivered, or torn, because something was killed while it was written, is an open one.
 func (e *Engine) readRecord(ctx context.Context, keeper Container, service string) (record, error) {
-	file := path.Join(keeperRoot, service, stageDir, recordFile)
-	body, _, err := e.docker.CopyFromContainer(ctx, keeper.ID, file)
+	r, _, err := e.readRecordFile(ctx, keeper, service, recordFile)
+	return r, err
+}
+
+func (e *Engine) readRecordFile(ctx context.Context, keeper Container, service, name string) (r record, there bool, err error) {
+	body, _, err := e.docker.CopyFromContainer(ctx, keeper.ID, path.Join(keeperRoot, service, stageDir, name))
 	if cerrdefs.IsNotFound(err) {
-		return record{Open: true, keeper: keeper.Instance}, nil
+		return record{Open: true, keeper: keeper.Instance}, false, nil
 	}
 	if err != nil {
-		return record{}, wrap(err, "service %s: read the record of deliveries", service)
+		return record{}, false, wrap(err, "service %s: read the record of deliveries", service)
 	}
 	data, err := firstFile(body)
 	err = errors.Join(err, body.Close())
 	if err != nil {
-		return record{}, wrap(err, "service %s: read the record of deliveries", service)
+		return record{}, false, wrap(err, "service %s: read the record of deliveries", service)
 	}
-	var r record
 	if json.Unmarshal(data, &r) != nil {
 		r = record{Open: true}
 	}
 	r.keeper = keeper.Instance
-	return r, nil
+	return r, true, nil
 }
 
 func firstFile(archive io.Reader) ([]byte, error) {

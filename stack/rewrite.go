@@ -14,6 +14,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/docker/compose/v5/pkg/api"
 
+	"minibot/hint"
 	"minibot/secrets"
 )
 
@@ -69,6 +70,7 @@ func (p *Project) rewrite() error {
 		if err != nil {
 			return err
 		}
+		service.Image, service.Build = view.Image, nil // nothing is built
 		p.rewritten.Services[name] = withoutSecrets(service)
 	}
 	if err := p.checkContainerNames(); err != nil {
@@ -132,9 +134,15 @@ func hasHealthcheck(h *types.HealthCheckConfig) bool {
 	return h != nil && !h.Disable && len(h.Test) > 0 && h.Test[0] != "NONE"
 }
 
+// maxName is the most bytes of a service's name, and of a secret's file: names of containers and volumes, and the names of
+// files on their way, are made of them, and a file's has at most 255.
+const maxName = 200
+
 func checkService(name string, service types.ServiceConfig) error {
 	at := []string{"services", name}
 	switch {
+	case len(name) > maxName:
+		return &fault{path: at, err: fmt.Errorf("a service's name has at most %d characters", maxName), hint: "give the service another name"}
 	case name == KeeperService:
 		return &fault{path: at, err: errors.New("this name is reserved for the container that holds the secrets"), hint: "give the service another name"}
 	case len(service.PreStart) > 0:
@@ -185,7 +193,7 @@ func (p *Project) secretFiles(at []string, references []types.ServiceSecretConfi
 	for i, reference := range references {
 		file, err := secretFile(reference, names)
 		if err != nil {
-			return nil, &fault{path: append(slices.Clone(at), strconv.Itoa(i)), err: err}
+			return nil, &fault{path: append(slices.Clone(at), strconv.Itoa(i)), err: err, hint: hint.Of(err)}
 		}
 		for _, file := range append([]File{file}, p.companions(file)...) {
 			if slices.ContainsFunc(files, func(f File) bool { return f.Name == file.Name }) {
@@ -198,24 +206,58 @@ func (p *Project) secretFiles(at []string, references []types.ServiceSecretConfi
 	return files, nil
 }
 
+// errTarget: a service wants a secret at a place where minibot puts none.
+var errTarget = errors.New("a secret lies directly in " + secretsDir + " and nowhere else")
+
 func secretFile(reference types.ServiceSecretConfig, names map[string]secrets.Name) (File, error) {
 	file := File{Secret: names[reference.Source], Name: strings.TrimPrefix(reference.Target, secretsDir+"/"), Mode: 0o444}
 	if file.Name == "" {
 		file.Name = reference.Source
 	}
-	if strings.ContainsAny(file.Name, "/\x00") || strings.HasPrefix(file.Name, ".") {
-		return File{}, fmt.Errorf("target %q is not a plain file name in %s", reference.Target, secretsDir)
+	if err := plainTarget(reference.Target, file.Name); err != nil {
+		return File{}, err
 	}
-	var errs [2]error
-	file.UID, errs[0] = number("uid", reference.UID)
-	file.GID, errs[1] = number("gid", reference.GID)
 	if reference.Mode != nil {
 		file.Mode = int64(*reference.Mode)
 	}
-	if file.Mode&^0o777 != 0 {
-		return File{}, fmt.Errorf("mode %#o has more than permission bits", file.Mode)
+	err := checkMode(file.Mode)
+	if err == nil {
+		file.UID, err = number("uid", reference.UID)
 	}
-	return file, errors.Join(errs[:]...)
+	if err == nil {
+		file.GID, err = number("gid", reference.GID)
+	}
+	return file, err
+}
+
+// plainTarget refuses a secret that would lie elsewhere than in the memory at /run/secrets.
+func plainTarget(target, name string) error {
+	switch {
+	case path.IsAbs(target) && (name == target || strings.Contains(name, "/")):
+		return hint.Wrap(fmt.Errorf("target %q: %w", target, errTarget),
+			"write `target: %s`, and have the program read %s", path.Base(target), path.Join(secretsDir, path.Base(target)))
+	case strings.Contains(name, "/") || strings.HasPrefix(name, ".") || printable(name) != name || len(name) > maxName:
+		return hint.Wrap(fmt.Errorf("target %q is not a plain file name: %w", target, errTarget), "a name without a slash, which does not begin with a dot")
+	}
+	return nil
+}
+
+// checkMode refuses what can only be meant otherwise. Nobody can write to what is mounted read-only, and a mode that was
+// not written in octal, such as 440, lets others write. Nothing may be executable, since engines drop a volume's noexec
+// and nosuid where they mount it read-only.
+func checkMode(mode int64) error {
+	var err error
+	switch {
+	case mode&^0o777 != 0:
+		err = fmt.Errorf("mode %#o has more than permission bits", mode)
+	case mode&0o022 != 0:
+		err = fmt.Errorf("mode %#o lets others than the owner write", mode)
+	case mode&0o111 != 0:
+		err = fmt.Errorf("mode %#o makes a secret a program", mode)
+	case mode&0o444 == 0:
+		err = fmt.Errorf("mode %#o lets nobody read", mode)
+	}
+	return hint.Wrap(err, "in octal, with a leading zero: `mode: 0400`, and `uid:` for who may read it")
 }
 
 func number(what, s string) (int, error) {
@@ -224,7 +266,7 @@ func number(what, s string) (int, error) {
 	}
 	n, err := strconv.ParseUint(s, 10, 31)
 	if err != nil {
-		return 0, fmt.Errorf("%s %q is not a number", what, s)
+		return 0, hint.Wrap(fmt.Errorf("%s %q is not a number", what, s), "names of users are the image's own: see `id` in the container")
 	}
 	return int(n), nil
 }
@@ -240,15 +282,20 @@ func withoutSecrets(service types.ServiceConfig) types.ServiceConfig {
 		service.Deploy.RestartPolicy = nil
 	}
 	service.PullPolicy = types.PullPolicyNever
+	service.Labels = maps.Clone(service.Labels)
+	service.Labels = service.Labels.Add(madeLabel, "1")
 	return service
 }
 
-// noteUsers fills in who uses each secret.
+// noteUsers fills in who uses each secret: by its file, or in the clear.
 func (p *Project) noteUsers() {
-	for _, name := range slices.Sorted(maps.Keys(p.Services)) {
-		for _, secret := range p.Services[name].Secrets {
-			i := slices.IndexFunc(p.Requirements, func(r secrets.Requirement) bool { return r.Name == secret })
-			p.Requirements[i].UsedBy = append(p.Requirements[i].UsedBy, name)
+	p.noteExposed()
+	for i := range p.Requirements {
+		r := &p.Requirements[i]
+		for _, name := range slices.Sorted(maps.Keys(p.Services)) {
+			if s := p.Services[name]; slices.Contains(s.Secrets, r.Name) || slices.Contains(s.Exposed, r.Name) {
+				r.UsedBy = append(r.UsedBy, name)
+			}
 		}
 	}
 }

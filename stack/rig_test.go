@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -20,6 +21,14 @@ import (
 	"minibot/secrets"
 	"minibot/stack/keeper"
 )
+
+// TestMain runs four tests at a time, whatever the machine has: they wait for the engine most of the time.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "4"); err != nil { // the command line still wins
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // testImage has a busybox shell.
 func testImage() string {
@@ -194,4 +203,9 @@ func (r *rig) eventually(what string, is func() bool) {
 		}
 		<-tick.C
 	}
+}
+
+// labels are those by which clean finds what a test made itself.
+func (r *rig) labels(service string) map[string]string {
+	return map[string]string{api.ProjectLabel: r.name, api.ServiceLabel: service, api.OneoffLabel: "True"}
 }

@@ -25,6 +25,7 @@ const (
 	keeperRoot   = "/s"           // where the keeper sees them: /s/SERVICE
 	recordVolume = "secrets"      // key of the keeper's own volume, at /s: the others are mounted below it
 	volumePrefix = "secrets-"     // keys of the services' volumes: secrets-SERVICE
-	stageDir     = ".stage"       // in each volume, 0700 root: files on their way, and the record
+	stageDir     = ".stage"       // in each volume, 0700 of the keeper's user: files on their way, and the record
 	extensionKey = "x-minibot"
+	madeLabel    = "com.minibot.made" // of every service's container that [Engine.Create] made
 )

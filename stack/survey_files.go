@@ -285,17 +285,17 @@ func (s *survey) archive(ctx context.Context, body io.ReadCloser, cancel context
 			continue
 		}
 		of.Part = name
-		of.Body = io.MultiReader(strings.NewReader(name+"\n"+header.Linkname), &lenient{from: files})
+		of.Body = io.MultiReader(strings.NewReader(name+"\n"+header.Linkname), &untilError{from: files})
 		if err := s.visit(of); err != nil {
 			return err
 		}
 	}
 }
 
-// lenient ends where reading fails: the archive's next step says why.
-type lenient struct{ from io.Reader }
+// untilError ends where reading fails: the archive's next step says why.
+type untilError struct{ from io.Reader }
 
-func (l *lenient) Read(p []byte) (int, error) {
+func (l *untilError) Read(p []byte) (int, error) {
 	n, err := l.from.Read(p)
 	if err != nil {
 		err = io.EOF

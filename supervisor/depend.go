@@ -113,6 +113,9 @@ func (d *decision) gate(s Service) hold {
 	if s.Held != "" {
 		return hold{s.Held, s.HeldHint, s.HeldHint != ""}
 	}
+	if d.seen.Containers[s.Name].Foreign {
+		return hold{reason: "its container was made by hand, and is replaced"}
+	}
 	for _, dep := range s.DependsOn {
 		if h := d.waits(s.Name, dep); h.reason != "" {
 			return h

@@ -145,7 +145,7 @@ func (e *engine) carryOut(a Action) error {
 	switch a.Kind {
 	case ActionCreate:
 		for name := range e.scripts {
-			if e.boxes[name] == nil {
+			if b := e.boxes[name]; b == nil || b.Foreign {
 				e.starts++
 				e.boxes[name] = &box{Container: Container{ID: fmt.Sprint("id", e.starts), Name: "c-" + name}, check: e.checks[name]}
 			}

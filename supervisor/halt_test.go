@@ -24,7 +24,7 @@ func TestHalted(t *testing.T) {
 		r.want("kill app", "kill cache", "kill db", "withdraw")
 		for range 3 { // by hand
 			r.locked(func() {
-				if err := r.engine.start("cache", r.boxes["cache"]); err != nil {
+				if err := r.start("cache", r.boxes["cache"]); err != nil {
 					t.Error(err)
 				}
 			})

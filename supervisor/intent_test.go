@@ -230,6 +230,22 @@ func TestCreatesOncePerDefinition(t *testing.T) {
 	})
 }
 
+// What somebody made by hand is replaced first, and nothing of it is ever started.
+func TestMadeByHandIsReplacedBeforeItStarts(t *testing.T) {
+	simulate(t, stack(), func(r *rig) {
+		r.phase(AllHealthy)
+		r.taken()
+		r.locked(func() {
+			b := r.boxes["app"]
+			b.Foreign, b.Running, b.ExitCode = true, false, 1
+			r.event("app")
+		})
+		r.after(time.Minute)
+		r.want("create", "start app")
+		r.phase(AllHealthy)
+	})
+}
+
 func TestFeedBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, stack())

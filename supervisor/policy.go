@@ -207,7 +207,7 @@ func fault(cond condition, c Container) string {
 
 // project decides on the actions that concern the whole project; each waits until nothing else is in flight.
 func (d *decision) project() {
-	missing, secrets, stopped, running, busy := "", false, len(d.wanted.Services) > 0, false, d.st.project != nil
+	missing, foreign, secrets, stopped, running, busy := "", "", false, len(d.wanted.Services) > 0, false, d.st.project != nil
 	for _, name := range sortedNames(d.wanted.Services) {
 		s, r := d.wanted.Services[name], d.st.services[name]
 		if !s.Stopped {
@@ -215,6 +215,9 @@ func (d *decision) project() {
 			secrets = secrets || s.Secrets && len(s.Missing) == 0
 			if r.cond == condMissing {
 				missing = cmp.Or(missing, name)
+			}
+			if d.seen.Containers[name].Foreign {
+				foreign = cmp.Or(foreign, name)
 			}
 		}
 		running = running || r.cond.running()
@@ -232,6 +235,8 @@ func (d *decision) project() {
 		create = "definition changed"
 	case missing != "":
 		create = "no container for " + missing
+	case foreign != "":
+		create = "the container of " + foreign + " was made by hand"
 	}
 	feed, withdraw := "", ""
 	if secrets && !d.seen.Fed {

@@ -55,6 +55,12 @@ func decideCases() map[string]decideCase {
 			map[string]Container{"a": {Running: true, Stale: true}}, "adopt a", "secret changed"},
 		"without a secret": {map[string]Service{"a": {Missing: []string{"X"}}},
 			map[string]Container{"a": exited}, "", "not set: X"},
+		"made by hand and running": {map[string]Service{"a": {}},
+			map[string]Container{"a": {Running: true, Foreign: true}}, "create", ""},
+		"made by hand and down": {map[string]Service{"a": {}},
+			map[string]Container{"a": {Foreign: true}}, "create", "its container was made by hand, and is replaced"},
+		"made by hand and wanted down": {map[string]Service{"a": {Stopped: true}},
+			map[string]Container{"a": {Running: true, Foreign: true}}, "stop a", "stopping"},
 	}
 }
 

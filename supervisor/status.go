@@ -32,7 +32,10 @@ type Status struct {
 	Failed bool
 	// Delivered tells that the secrets of every service that is to run are delivered, or that none needs any.
 	Delivered bool
-	Services  []ServiceStatus // sorted by name; while Unreachable as last seen
+	// Created tells that the last Wanted.Create was carried out, or that nothing is to be created: Services then shows what
+	// it made.
+	Created  bool
+	Services []ServiceStatus // sorted by name; while Unreachable as last seen
 }
 
 // ServiceStatus is a snapshot of one service.
@@ -63,7 +66,8 @@ func (s Status) Service(name string) (ServiceStatus, bool) {
 
 // summarize tells how things stand after a step of the policy; Since and Ticket are left to the caller.
 func summarize(st state, wanted Wanted, seen Seen, now time.Time) Status {
-	status := Status{Phase: Converging, Delivered: seen.Fed || !needsSecrets(wanted)}
+	status := Status{Phase: Converging, Delivered: seen.Fed || !needsSecrets(wanted),
+		Created: wanted.Create == st.created || wanted.Halted || len(wanted.Services) == 0}
 	var stuck, failing, unsettled *record
 	running, down := false, len(wanted.Services) > 0
 	for _, name := range sortedNames(wanted.Services) {

@@ -92,6 +92,7 @@ type Container struct {
 	StartedAt  time.Time
 	FinishedAt time.Time
 	Stale      bool   // runs with secrets older than those delivered
+	Foreign    bool   // was made by someone else, as by hand: it is never started, and replaced by the next ActionCreate
 	Error      string // the engine's own words when the last start failed
 }
 

@@ -29,7 +29,7 @@ func (a *app) importCommand() *cobra.Command {
 			"copy-on-write file system keeps of the old blocks.",
 		Example:     "  mb-secrets import .env\n  mb-secrets import .env ANTHROPIC_API_KEY --yes --remove",
 		Annotations: commandline.TakesValue,
-		Args: func(cmd *cobra.Command, args []string) error {
+		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 || args[0] == "-" {
 				return hint.Wrap(commandline.Usage("import takes a FILE, and which NAMEs of it"), "mb-secrets init - reads NAME=VALUE lines from stdin")
 			}

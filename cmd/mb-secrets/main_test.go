@@ -50,7 +50,7 @@ func testMain() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	os.Exit(a.run(ctx, os.Args[1:]))
+	os.Exit(a.hardened(ctx, os.Args[1:]))
 }
 
 func TestScripts(t *testing.T) {
@@ -196,7 +196,9 @@ func serveFake(home string, backend control.Backend) (end func() error, err erro
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- (&control.Server{Backend: backend}).Serve(ctx, listener) }()
+	go func() {
+		done <- (&control.Server{Backend: backend, Record: func(control.Event) error { return nil }}).Serve(ctx, listener)
+	}()
 	return func() error {
 		cancel()
 		return errors.Join(<-done, release())

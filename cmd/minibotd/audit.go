@@ -121,7 +121,7 @@ func showAudit(io *console.IO, report auditReport) error {
 		if err := io.Print("%s", console.Paint(io.Out, style[severity], fmt.Sprintf("%s (%d)", severity, len(list)))); err != nil {
 			return err
 		}
-		if err := showFindings(io, list); err != nil {
+		if err := showRows(io, list); err != nil {
 			return err
 		}
 	}
@@ -141,7 +141,7 @@ func showAudit(io *console.IO, report auditReport) error {
 	return io.Print("%s; %.1f MiB in %d places searched", verdict, float64(s.Searched)/(1<<20), s.Places)
 }
 
-func showFindings(io *console.IO, list []control.Finding) error {
+func showRows(io *console.IO, list []control.Finding) error {
 	rows, width := make([][2]string, len(list)), [2]int{}
 	for i, f := range list {
 		rows[i] = [2]string{console.Escape(f.Place), console.Escape(subject(f))}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"minibot/audit"
@@ -28,13 +29,8 @@ func (d *daemon) Audit(ctx context.Context, report func(control.AuditLine) error
 	d.record(control.Event{Kind: "request", Message: "audit"})
 	items, unread, err := readAll(ctx, d.store, d.read)
 	if err != nil {
-		return d.outcome(err)
+		return err
 	}
-	var known []secrets.Value
-	for _, item := range items {
-		known = append(known, item.Value)
-	}
-	d.redact.learn(known)
 	d.mu.Lock()
 	a := &audit.Auditor{Secrets: items, Paths: d.paths, Project: d.project}
 	d.mu.Unlock()
@@ -49,7 +45,7 @@ func (d *daemon) Audit(ctx context.Context, report func(control.AuditLine) error
 		err = d.world.lost(engine, err)
 	}
 	if err != nil {
-		return d.outcome(err)
+		return err
 	}
 	d.record(control.Event{Kind: "request", Message: fmt.Sprintf("audit: %d high, %d medium, %d notes", summary.High, summary.Medium, summary.Notes)})
 	return nil
@@ -87,6 +83,7 @@ func runAudit(ctx context.Context, a *audit.Auditor, unread []string, report fun
 		return control.AuditSummary{}, fmt.Errorf("find the home folder: %w", err)
 	}
 	a.UserHome = home
+	a.Secrets = withoutUserNames(a.Secrets, a.Project)
 	values := make([]secrets.Value, 0, len(a.Secrets))
 	for _, s := range a.Secrets {
 		values = append(values, s.Value)
@@ -115,6 +112,16 @@ func runAudit(ctx context.Context, a *audit.Auditor, unread []string, report fun
 	return summary, report(control.AuditLine{Summary: &summary})
 }
 
+// withoutUserNames leaves out which of two roles logs in: the compose file names both.
+func withoutUserNames(items []audit.Secret, project *stack.Project) []audit.Secret {
+	if project == nil {
+		return items
+	}
+	return slices.DeleteFunc(slices.Clone(items), func(item audit.Secret) bool {
+		return slices.ContainsFunc(project.Requirements, func(r secrets.Requirement) bool { return r.Rotate.UserName == item.Name })
+	})
+}
+
 // auditAlone audits without a daemon. The store is open, and locked, while its values are read, and no longer.
 func (c *commands) auditAlone(ctx context.Context, paths config.Paths, report func(control.AuditLine) error) error {
 	cfg, err := config.Load(paths.Home)
@@ -129,7 +136,7 @@ func (c *commands) auditAlone(ctx context.Context, paths config.Paths, report fu
 		return err
 	}
 	// A compose file that cannot be loaded is no reason not to search.
-	if project, err := stack.Load(ctx, stack.LoadOptions{File: paths.Compose, Env: cfg.Env}); err == nil {
+	if project, err := stack.Load(ctx, stack.LoadOptions{File: paths.Compose, Env: cfg.Env, AllowExposed: true}); err == nil {
 		a.Project = project
 	}
 	dialling, cancel := context.WithTimeout(ctx, dialPatience)

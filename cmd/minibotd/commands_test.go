@@ -22,6 +22,7 @@ type fakeDaemon struct {
 	control.SecretsBackend
 	status control.Status
 	events []control.Event
+	log    string // "": what it was asked for
 	audit  []control.AuditLine
 }
 
@@ -63,6 +64,10 @@ func (f *fakeDaemon) Events(ctx context.Context, _ uint64, follow bool, yield fu
 }
 
 func (f *fakeDaemon) Logs(_ context.Context, service string, follow bool, tail int, w io.Writer) error {
+	if f.log != "" {
+		_, err := io.WriteString(w, f.log)
+		return err
+	}
 	_, err := fmt.Fprintf(w, "log of %q, follow %v, tail %d\n", service, follow, tail)
 	return err
 }
@@ -82,7 +87,9 @@ func serve(t *testing.T, f *fakeDaemon) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- (&control.Server{Backend: f}).Serve(ctx, listener) }()
+	go func() {
+		done <- (&control.Server{Backend: f, Record: func(control.Event) error { return nil }}).Serve(ctx, listener)
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

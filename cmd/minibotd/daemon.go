@@ -44,7 +44,7 @@ type daemon struct {
 	paths  config.Paths
 	log    *slog.Logger
 	events *control.EventLog
-	redact *redaction
+	redact *secrets.Redaction // all that leaves the daemon passes it
 	open   opener
 
 	world      *world
@@ -79,9 +79,10 @@ type daemon struct {
 	changes   int  // operations that change secrets now
 	doubt     bool // a database may have another password than the store
 	lastLines map[string][]string
+	passedOn  map[secrets.Name]secrets.Value // what the project was last made of, where it holds values
 }
 
-func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *control.EventLog, redact *redaction,
+func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *control.EventLog, redact *secrets.Redaction,
 	open opener, journal *rotation.Journal,
 ) (*daemon, error) {
 	stopped, err := readIntent(paths.Intent)
@@ -102,7 +103,8 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 	d.world.reload = d.reloadGateway
 	d.supervisor = supervisor.New(d.world, supervisor.Options{Logger: log, OnEvent: d.onSupervisorEvent})
 	d.rotator = rotation.New(d.store, journal, d.requirements, d.database, d, log)
-	d.rotator.At, d.rotator.Redact = crashPoint(), redact.text
+	d.rotator.At, d.rotator.Redact = crashPoint(), redact.Text
+	d.store.learn = d.learn
 	d.setPhase(control.PhaseWaitingForStore, nil)
 	return d, nil
 }
@@ -204,10 +206,11 @@ func (d *daemon) start(ctx context.Context) error {
 
 // load reads the compose file alone.
 func (d *daemon) load(ctx context.Context) error {
-	project, err := stack.Load(ctx, stack.LoadOptions{File: d.paths.Compose, Env: d.config.Env})
+	project, err := d.loadProject(ctx, nil)
 	if err != nil {
 		return err
 	}
+	d.warnExposed(project)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.project != nil && d.project.Name != project.Name {
@@ -217,11 +220,16 @@ func (d *daemon) load(ctx context.Context) error {
 	if err := d.lock.file.NoteProject(project.Name); err != nil { // a lockdown finds the containers without it, too
 		d.log.Warn("the project's name is not noted", keyError, err)
 	}
+	d.adopt(project)
+	return nil
+}
+
+// adopt makes project the one that is wanted. The caller holds mu.
+func (d *daemon) adopt(project *stack.Project) {
 	if d.project == nil || d.project.Hash() != project.Hash() {
 		d.creates++
 	}
 	d.project = project
-	return nil
 }
 
 // refresh reads the compose file and the store, and hands what is wanted to the supervisor. It reports whether
@@ -268,7 +276,7 @@ func (d *daemon) apply(ctx context.Context) (changed bool, ticket uint64, err er
 // want hands what is wanted to the supervisor. The caller holds mu.
 func (d *daemon) want(values map[secrets.Name]secrets.Value) (changed bool, ticket uint64) {
 	for name, service := range d.project.Services {
-		if slices.ContainsFunc(service.Secrets, func(s secrets.Name) bool { return !values[s].Equal(d.values[s]) }) {
+		if slices.ContainsFunc(needs(service), func(s secrets.Name) bool { return !values[s].Equal(d.values[s]) }) {
 			d.revisions[name]++
 		}
 	}

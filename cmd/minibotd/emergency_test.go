@@ -53,7 +53,7 @@ func emergencyCommands(t *testing.T) []shown {
 var numbers = regexp.MustCompile(`just now|\d+ (second|minute)s?`)
 
 // comparable is a line without what differs from run to run.
-func comparable(line string) string {
+func withoutNumbers(line string) string {
 	return strings.Join(strings.Fields(numbers.ReplaceAllString(line, "N")), " ")
 }
 
@@ -63,7 +63,7 @@ func missingLine(out string, want []string) string {
 	for _, w := range want {
 		found := false
 		for len(lines) > 0 && !found {
-			found = strings.HasPrefix(comparable(lines[0]), comparable(w))
+			found = strings.HasPrefix(withoutNumbers(lines[0]), withoutNumbers(w))
 			lines = lines[1:]
 		}
 		if !found {
@@ -109,6 +109,7 @@ func databasesAndStandIn(t *testing.T) *installation {
 
 // TestEmergency runs docs/emergency.md on real databases, and makes sure that no compromised value is good for anything after it.
 func TestEmergency(t *testing.T) {
+	t.Parallel()
 	commands := emergencyCommands(t)
 	in := databasesAndStandIn(t)
 	in.start()

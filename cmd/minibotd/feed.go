@@ -20,12 +20,12 @@ type preparedFeed struct {
 	release  func()
 }
 
-// prepare makes the delivery of values ready.
-func (w *world) prepare(ctx context.Context, values map[secrets.Name]secrets.Value) (*preparedFeed, error) {
+// prepare makes the delivery of values ready. project is the one that holds once it is committed.
+func (w *world) prepare(ctx context.Context, project *stack.Project, values map[secrets.Name]secrets.Value) (*preparedFeed, error) {
 	if err := w.refused(); err != nil {
 		return nil, err
 	}
-	engine, project, err := w.connect(ctx)
+	engine, now, err := w.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +35,7 @@ func (w *world) prepare(ctx context.Context, values map[secrets.Name]secrets.Val
 	release := sync.OnceFunc(func() { <-w.feeding })
 	prepared, err := engine.Prepare(ctx, project, values)
 	if errors.Is(err, stack.ErrNoContainer) { // the keeper was taken away
-		if err = engine.Create(ctx, project, w.onChange); err == nil {
+		if err = engine.Create(ctx, now, w.onChange); err == nil {
 			prepared, err = engine.Prepare(ctx, project, values)
 		}
 	}

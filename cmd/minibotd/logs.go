@@ -21,17 +21,22 @@ import (
 )
 
 const (
-	excerptLines   = 20 // of a degraded service's log, in status
+	excerptLines   = 20   // of a degraded service's log, in status
+	excerptWidth   = 1000 // bytes of each of them
 	excerptTimeout = 5 * time.Second
 )
 
-// record puts an event into the log of events, redacted.
+// record puts an event into the log of events.
 func (d *daemon) record(e control.Event) {
-	e.Time = time.Now()
-	e.Message = d.redact.text(e.Message)
-	if err := d.events.Append(e); err != nil {
+	if err := d.keep(e); err != nil {
 		d.log.Warn("event not kept", keyError, err)
 	}
+}
+
+// keep is record for who must know whether the event was kept.
+func (d *daemon) keep(e control.Event) error {
+	e.Time = time.Now()
+	return d.events.Append(e)
 }
 
 // onSupervisorEvent keeps what the supervisor tells, and fetches the last words of a service that it gives up on.
@@ -88,7 +93,7 @@ func (d *daemon) excerpt(ctx context.Context, service string) {
 	defer cancel()
 	var lines []string
 	_, err := d.serviceLog(ctx, service, stack.LogOptions{Tail: excerptLines}, "", func(line string) error {
-		lines = append(lines, line)
+		lines = append(lines, shorten(line, excerptWidth))
 		return nil
 	})
 	if err != nil {
@@ -138,7 +143,7 @@ func (d *daemon) Logs(ctx context.Context, service string, follow bool, tail int
 			return err
 		})
 	}
-	return d.outcome(group.Wait())
+	return ending(group.Wait())
 }
 
 // followLog yields a service's log, run of its container after run, until ctx ends.
@@ -161,7 +166,7 @@ func (d *daemon) followLog(ctx context.Context, service string, tail int, yield 
 	}
 }
 
-// serviceLog yields a container's log line by line, redacted, and returns which run of the container it was. After
+// serviceLog yields a container's log line by line, and returns which run of the container it was. After
 // the run named last, it yields what a later one has written, and nothing of a container that was not started again.
 func (d *daemon) serviceLog(ctx context.Context, service string, options stack.LogOptions, last string, yield func(string) error) (run string, err error) {
 	engine, project, err := d.world.connect(ctx)
@@ -191,9 +196,9 @@ func (d *daemon) serviceLog(ctx context.Context, service string, options stack.L
 		<-ended
 	}()
 	for lines := bufio.NewReader(r); ; {
-		line, err := lines.ReadString('\n')
+		line, err := readLine(lines)
 		if text := trimNewline(line); text != "" || err == nil {
-			if err := yield(d.redact.text(text)); err != nil {
+			if err := yield(shorten(d.redact.Text(text), maxLogLine)); err != nil { // a value cut in two would not be known
 				return c.Instance, err
 			}
 		}

@@ -84,7 +84,8 @@ func (d *daemon) Silent(name secrets.Name) []string {
 			continue
 		}
 		for _, service := range r.UsedBy {
-			if service != r.Rotate.Service && d.project.Services[service].OnChange == "none" && well(status, service) {
+			s := d.project.Services[service]
+			if service != r.Rotate.Service && s.OnChange == "none" && !slices.Contains(s.Exposed, name) && well(status, service) {
 				silent = append(silent, service)
 			}
 		}
@@ -94,28 +95,32 @@ func (d *daemon) Silent(name secrets.Name) []string {
 
 // Prepare makes a delivery ready. Its Commit puts the values into force here too.
 func (d *daemon) Prepare(ctx context.Context, values map[secrets.Name]secrets.Value) (database.Switch, error) {
-	d.redact.learn(slices.Collect(maps.Values(values)))
+	project, err := d.projectWith(ctx, values)
+	if err != nil {
+		return nil, err
+	}
 	d.mu.Lock()
-	project, all := d.project, maps.Clone(d.values)
+	all := maps.Clone(d.values)
 	d.mu.Unlock()
 	for _, r := range project.Requirements {
 		if v, ok := values[r.Name]; ok {
 			all[r.Name] = v
 		}
 	}
-	if d.supervisor.Status().Phase == supervisor.AllStopped || d.forbidden() != nil { // the files are delivered at the next start
-		return &switching{daemon: d, values: all}, nil
+	if stopped := d.supervisor.Status().Phase == supervisor.AllStopped; stopped || d.forbidden() != nil { // the files are delivered at the next start
+		return &switching{daemon: d, project: project, values: all}, nil //nolint:nilerr // why nothing may start is no failure of the change
 	}
-	prepared, err := d.world.prepare(ctx, all)
+	prepared, err := d.world.prepare(ctx, project, all)
 	if err != nil {
 		return nil, err
 	}
-	return &switching{d, all, prepared}, nil
+	return &switching{d, project, all, prepared}, nil
 }
 
 // switching is a delivery that is prepared, and what the daemon takes for wanted afterwards.
 type switching struct {
 	daemon   *daemon
+	project  *stack.Project // with the values in it that it passes on
 	values   map[secrets.Name]secrets.Value
 	prepared *preparedFeed // nil for nothing to deliver
 }
@@ -129,6 +134,7 @@ func (s *switching) Commit(ctx context.Context) error {
 	}
 	s.daemon.mu.Lock()
 	defer s.daemon.mu.Unlock()
+	s.daemon.adopt(s.project)
 	s.daemon.want(s.values)
 	return nil
 }
@@ -161,7 +167,7 @@ func (d *daemon) Adopt(ctx context.Context, names []secrets.Name, report rotatio
 	return err
 }
 
-// lastWords reports the last lines, redacted, of the users that are not well.
+// lastWords reports the last lines of the users that are not well.
 func (d *daemon) lastWords(ctx context.Context, users map[string]bool, report rotation.Report) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), excerptTimeout)
 	defer cancel()

@@ -23,7 +23,7 @@ func (c *commands) statusCommand() *cobra.Command {
 		Short: "Show the stack's state; exit 1 unless healthy",
 		Long: "status shows the overall state and why, then every service. HEALED counts since minibotd started; SINCE is\n" +
 			"when the container started, or when its state began. Below stand the secrets that want a person: not set, due, overdue,\n" +
-			"or with a change that was rolled back.",
+			"or with a change that was rolled back. A warning names each place at which the compose file passes a secret on in the clear.",
 		Example: "  minibotd status\n  minibotd status --json",
 		Args:    commandline.Arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -66,7 +66,8 @@ func showStatus(io *console.IO, s control.Status, now time.Time) error {
 	if s.Engine.Version != "" {
 		engine = fmt.Sprintf("engine %s (API %s)", console.Escape(s.Engine.Version), console.Escape(s.Engine.API))
 	}
-	if err := io.Print("%s\n%s, store %s (%s), minibotd %s, pid %d\n", line, engine, s.Store.Kind, s.Store.State, s.Version, s.PID); err != nil {
+	if err := io.Print("%s\n%s, store %s (%s), minibotd %s, pid %d\n", line, engine, console.Escape(s.Store.Kind),
+		console.Escape(s.Store.State), console.Escape(s.Version), s.PID); err != nil {
 		return err
 	}
 	rows := [][]string{}
@@ -82,9 +83,18 @@ func showStatus(io *console.IO, s control.Status, now time.Time) error {
 	}
 	for _, v := range s.Services {
 		for _, text := range v.LastLog {
-			if err := io.Print("  %s | %s", v.Name, console.Escape(text)); err != nil {
+			if err := io.Print("  %s | %s", console.Escape(v.Name), console.Escape(text)); err != nil {
 				return err
 			}
+		}
+	}
+	for _, v := range s.Exposed {
+		where := v.Path
+		if v.Line > 0 {
+			where += fmt.Sprintf(" (%s:%d)", v.File, v.Line)
+		}
+		if err := io.Print("warning: secret %s is passed on in the clear: %s", console.Escape(v.Secret), console.Escape(where)); err != nil {
+			return err
 		}
 	}
 	return showSecrets(io, s.Secrets, now)
@@ -99,7 +109,7 @@ func paintPhase(io *console.IO, phase control.Phase) string {
 	case control.PhaseDegraded, control.PhaseLockedDown:
 		style = console.Red
 	}
-	return console.Paint(io.Out, style, string(phase))
+	return console.Paint(io.Out, style, console.Escape(string(phase)))
 }
 
 // showSecrets names the secrets that want a person; mb-secrets list shows them all.

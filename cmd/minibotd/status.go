@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"minibot/control"
@@ -98,10 +99,10 @@ func (d *daemon) Status(ctx context.Context) (control.Status, error) {
 		d.lock.show(&out)
 	}
 	if d.project != nil {
-		out.Project = d.project.Name
+		out.Project, out.Exposed = d.project.Name, exposures(d.project)
 		for _, service := range d.project.Services {
 			s := control.Service{Name: service.Name, Container: service.Container, State: "missing", Secrets: []string{}}
-			for _, name := range service.Secrets {
+			for _, name := range needs(service) {
 				s.Secrets = append(s.Secrets, string(name))
 			}
 			if have, ok := seen.Service(service.Name); ok {
@@ -114,10 +115,7 @@ func (d *daemon) Status(ctx context.Context) (control.Status, error) {
 		}
 	}
 	d.mu.Unlock()
-	out.Reason = d.redact.text(out.Reason)
-	for i := range out.Services {
-		out.Services[i].Reason = d.redact.text(out.Services[i].Reason)
-	}
+	out.Reason = strings.ReplaceAll(d.redact.Text(out.Reason), "\n", "; ") // a value may have lines
 	slices.SortFunc(out.Services, func(a, b control.Service) int { return cmp.Compare(a.Name, b.Name) })
 	d.world.mu.Lock()
 	out.Engine = control.Engine{Version: d.world.info.Version, API: d.world.info.API, Host: d.world.info.Host}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"minibot/secrets"
 	"minibot/stack"
 	"minibot/supervisor"
@@ -28,7 +30,7 @@ func wantedState(project *stack.Project, values map[secrets.Name]secrets.Value, 
 				Service: d.Service, Condition: conditions[d.Condition], Required: d.Required, Restart: d.Restart,
 			})
 		}
-		for _, secret := range service.Secrets {
+		for _, secret := range needs(service) {
 			if values[secret].IsZero() {
 				s.Missing = append(s.Missing, string(secret))
 			}
@@ -36,6 +38,13 @@ func wantedState(project *stack.Project, values map[secrets.Name]secrets.Value, 
 		wanted.Services[name] = s
 	}
 	return wanted
+}
+
+// needs are the secrets without which a service cannot be started.
+func needs(service stack.Service) []secrets.Name {
+	all := append(slices.Clone(service.Secrets), service.Exposed...)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // conditions are compose's depends_on conditions; the zero one is service_started, compose's default.

@@ -146,7 +146,7 @@ func observed(c stack.Container, stale bool) supervisor.Container {
 	}
 	return supervisor.Container{
 		ID: c.ID, Name: c.Name, Running: c.Running, Paused: c.Paused, Health: healths[c.Health], ExitCode: c.ExitCode,
-		OOMKilled: c.OOMKilled, Instance: c.Instance, StartedAt: c.StartedAt, FinishedAt: c.FinishedAt, Stale: stale, Error: c.Error,
+		OOMKilled: c.OOMKilled, Instance: c.Instance, StartedAt: c.StartedAt, FinishedAt: c.FinishedAt, Stale: stale, Foreign: c.Foreign, Error: c.Error,
 	}
 }
 

@@ -51,8 +51,8 @@ func (c scenario) powerFails(base *disk, lies lies) (checked int, err error) {
 	seen := map[string]bool{}
 	for i, m := range all {
 		for _, d := range m.disk.states() {
-			if print := fmt.Sprint(m.ended, d.print()); !seen[print] {
-				seen[print] = true
+			if state := fmt.Sprint(m.ended, d.print()); !seen[state] {
+				seen[state] = true
 				if err := c.survives(d, opener, m.ended); err != nil {
 					return len(seen), fmt.Errorf("after change %d of %d: %w", i+1, len(all), err)
 				}
@@ -153,11 +153,11 @@ func (c scenario) killedAndDark(d *disk, seen map[string]bool) error {
 	}
 	for i, m := range all {
 		for _, d := range m.disk.states() {
-			print := fmt.Sprint(m.ended, d.print())
-			if seen[print] {
+			state := fmt.Sprint(m.ended, d.print())
+			if seen[state] {
 				continue
 			}
-			seen[print] = true
+			seen[state] = true
 			if err := c.survivesBoth(d, m.ended); err != nil {
 				return fmt.Errorf("no power after change %d of %d: %w", i+1, len(all), err)
 			}
@@ -222,11 +222,11 @@ func TestARekeyFollowsOnAKilledOne(t *testing.T) {
 			check(t, c.name, err)
 			for _, m := range all {
 				for _, d := range m.disk.states() {
-					print := d.print()
-					if seen[print] {
+					state := d.print()
+					if seen[state] {
 						continue
 					}
-					seen[print] = true
+					seen[state] = true
 					if err := c.survivesBoth(d, false); err != nil {
 						t.Errorf("%s, killed after change %d of %d: %v", c.name, i+1, len(killed), err)
 					}

@@ -105,7 +105,7 @@ func TestWhatCannotBeReadIsNamedAndNotChanged(t *testing.T) {
 		}, secrets.ErrDenied, "age.key"},
 		{"key damaged", func(t *testing.T, o *agefile.Options) { write(t, o.KeyFile, []byte("AGE-SECRET-KEY-1CANARY\n")) }, secrets.ErrDenied, "age.key"},
 		{"key empty", func(t *testing.T, o *agefile.Options) { write(t, o.KeyFile, nil) }, secrets.ErrDenied, "age.key"},
-		{"key a directory", func(t *testing.T, o *agefile.Options) { o.KeyFile = filepath.Dir(o.KeyFile) }, nil, ""},
+		{"key a directory", func(_ *testing.T, o *agefile.Options) { o.KeyFile = filepath.Dir(o.KeyFile) }, nil, ""},
 		{"key too large", func(t *testing.T, o *agefile.Options) {
 			write(t, o.KeyFile, append(bytes.Repeat([]byte("#\n"), 40<<10), read(t, o.KeyFile)...))
 		}, secrets.ErrDenied, "age.key"},

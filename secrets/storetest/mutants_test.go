@@ -269,7 +269,7 @@ func passes(t *testing.T, broken mutant) bool {
 				Store: m, Deny: g.Deny, Block: g.block,
 				Lock: func(locked bool) {
 					if g.Unlock(); locked {
-						g.Memory.Lock()
+						g.Lock()
 					}
 				},
 				Reads:    func() int { g.mu.Lock(); defer g.mu.Unlock(); return g.reads },
