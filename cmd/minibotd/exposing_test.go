@@ -124,7 +124,7 @@ func TestANewValueOfAnExposedSecretIsCreatedOnce(t *testing.T) {
 	if d.creates != 2 {
 		t.Errorf("%d definitions, want the first and the new one", d.creates)
 	}
-	if text := d.redact.text("canary-new"); strings.Contains(text, "canary") {
+	if text := d.redact.Text("canary-new"); strings.Contains(text, "canary") {
 		t.Error("the redaction does not know the new value")
 	}
 	if err := os.WriteFile(d.paths.Compose, []byte(exposingTwo+"x-note: edited\n"), 0o600); err != nil {
