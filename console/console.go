@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"golang.org/x/term"
@@ -102,8 +103,11 @@ func Printable(w io.Writer) io.Writer {
 	if !IsTerminal(w) {
 		return w
 	}
-	return &printable{to: w}
+	return Escaped(w)
 }
+
+// Escaped is Printable for what may reach a terminal on a way round, through a pipe say: it always escapes.
+func Escaped(w io.Writer) io.Writer { return &printable{to: w} }
 
 type printable struct {
 	to   io.Writer
@@ -175,15 +179,46 @@ func (c *IO) Error(err error) {
 }
 
 // JSON writes v to Out, indented, with a line end.
-func (c *IO) JSON(v any) error {
-	encoder := json.NewEncoder(c.Out)
+func (c *IO) JSON(v any) error { return c.json(v, "  ") }
+
+// JSONLine writes v to Out, on one line.
+func (c *IO) JSONLine(v any) error { return c.json(v, "") }
+
+// json escapes also those characters that JSON need not, but that a terminal obeys.
+func (c *IO) json(v any, indent string) error {
+	var text strings.Builder
+	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(v); err != nil {
+	encoder.SetIndent("", indent)
+	err := encoder.Encode(v)
+	if err == nil {
+		_, err = io.WriteString(c.Out, escapeJSON(text.String()))
+	}
+	if err != nil {
 		return fmt.Errorf("write JSON: %w", err)
 	}
 	return nil
 }
+
+// escapeJSON replaces what is not printable by its escape. Outside of strings there is no such thing but line ends.
+func escapeJSON(text string) string {
+	if strings.IndexFunc(text, notJSON) < 0 {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if !notJSON(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	return b.String()
+}
+
+func notJSON(r rune) bool { return !unicode.IsPrint(r) && r != '\n' }
 
 // Table writes rows below their header to Out, in columns, every cell escaped. The last column is not padded.
 func (c *IO) Table(header []string, rows [][]string) error {

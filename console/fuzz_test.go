@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
 	"testing"
 	"unicode"
@@ -36,6 +37,14 @@ func FuzzEscape(f *testing.F) {
 		}
 		if strings.Count(out.String(), "\n") != strings.Count(text, "\n")+1 {
 			t.Errorf("%q, cut at %d, became %q", text, cut, out.String())
+		}
+		out.Reset()
+		var back []string
+		if err := New(nil, &out, nil).JSON([]string{text}); err != nil || strings.ContainsFunc(out.String(), notJSON) {
+			t.Errorf("the JSON of %q is %q, %v", text, out.String(), err)
+		}
+		if err := json.Unmarshal(out.Bytes(), &back); err != nil || back[0] != strings.ToValidUTF8(text, "\ufffd") && utf8.ValidString(text) {
+			t.Errorf("the JSON of %q comes back as %q, %v", text, back, err)
 		}
 		if flat := escapeLines(text, "  "); strings.ContainsFunc(flat, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) {
 			t.Errorf("an error of %q sends %q", text, flat)

@@ -53,6 +53,7 @@ func (a *api) routes(life context.Context, stopping <-chan struct{}) http.Handle
 	mux.HandleFunc("GET /v1/history", a.history)
 	mux.HandleFunc("POST /v1/migrations", func(w http.ResponseWriter, r *http.Request) { a.migrate(life, w, r) })
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { a.events(w, r, stopping) })
+	mux.HandleFunc("GET /v1/audit", func(w http.ResponseWriter, r *http.Request) { a.audit(w, r, stopping) })
 	mux.HandleFunc("GET /v1/logs", func(w http.ResponseWriter, r *http.Request) { a.logs(w, r, stopping) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		a.fail(w, http.StatusNotFound, &Error{Code: CodeUsage, Message: "there is no such call"})

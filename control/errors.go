@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 
@@ -18,7 +19,8 @@ type Error struct {
 	cause error // what the client saw itself; nil for what came over the wire
 }
 
-func (e *Error) Error() string { return e.Message }
+// Error is the message, or what the code stands for where another program sent none.
+func (e *Error) Error() string { return cmp.Or(e.Message, kindOf(e.Code).sentinel.Error()) }
 
 // Unwrap returns the sentinel of the code, with the hint attached, and what the client saw itself.
 func (e *Error) Unwrap() []error {

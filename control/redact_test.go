@@ -120,6 +120,9 @@ func (l leaky) Migrate(_ context.Context, _ Migration, report func(Progress)) er
 func (l leaky) Events(_ context.Context, _ uint64, _ bool, yield func(Event) error) error {
 	return errors.Join(yield(leaking[Event]()), l.err())
 }
+func (l leaky) Audit(_ context.Context, report func(AuditLine) error) error {
+	return errors.Join(report(leaking[AuditLine]()), l.err())
+}
 func (l leaky) Logs(_ context.Context, _ string, _ bool, _ int, w io.Writer) error {
 	for _, piece := range []string{"redis | ", leaked[:7], leaked[7:] + "\n", base64.StdEncoding.EncodeToString([]byte(leaked)), "\nend " + leaked} {
 		if _, err := io.WriteString(w, piece); err != nil {
@@ -183,6 +186,7 @@ var requests = map[string]string{
 	"GET /v1/history":           "name=A",
 	"POST /v1/migrations":       `{"to":"age"}`,
 	"GET /v1/events":            "after=0",
+	"GET /v1/audit":             "",
 	"GET /v1/logs":              "service=redis",
 	"/":                         "",
 }

@@ -175,6 +175,7 @@ type Backend interface {
 	StackBackend
 	SecretsBackend
 	HistoryBackend
+	AuditBackend
 }
 
 // StackBackend shows and drives the stack.

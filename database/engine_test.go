@@ -3,7 +3,9 @@ package database_test
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -13,6 +15,15 @@ import (
 	"minibot/database/enginetest"
 	"minibot/secrets"
 )
+
+// TestMain runs four tests at a time, whatever the machine has: they wait for containers most of the time. What measures a
+// window runs alone, before them.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "4"); err != nil { // the command line still wins
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // until repeats probe against the real engine until it is satisfied.
 func until(t testing.TB, what string, probe func() error) {

@@ -62,6 +62,7 @@ func lets(t *testing.T, x database.Command, old, next bool) {
 }
 
 func TestExecChanges(t *testing.T) {
+	t.Parallel()
 	x := startVault(t, "canary-EXEC-old")
 	seen := watch(t, x.Service)
 	c := database.Change{Current: as(value(t, "canary-EXEC-old")), Next: as(value(t, "canary-EXEC-new"))}
@@ -126,6 +127,7 @@ func TestExecRequests(t *testing.T) {
 }
 
 func TestExecExitCodes(t *testing.T) {
+	t.Parallel()
 	x := startVault(t, "canary-EXEC-old")
 	x.Overlap = false
 	c := database.Change{Current: as(value(t, "canary-EXEC-old")), Next: as(value(t, "canary-EXEC-new"))}
@@ -173,6 +175,7 @@ func TestExecExitCodes(t *testing.T) {
 }
 
 func TestExecRehearsal(t *testing.T) {
+	t.Parallel()
 	x := startVault(t, "canary-EXEC-old")
 	db, first, end, err := x.Rehearsal(t.Context())
 	if err != nil {

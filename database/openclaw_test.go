@@ -154,6 +154,7 @@ func values(t *testing.T, plain ...string) []secrets.Value {
 
 // TestOpenClaw tells one story: a start of the gateway takes 10 to 25 seconds.
 func TestOpenClaw(t *testing.T) {
+	t.Parallel()
 	g := startOpenClaw(t)
 	mustBe(t, "not started: prove", g.prove(t, "canary-GATEWAY-1"), database.ErrNotReady)
 	mustBe(t, "not started: reload", g.Reload(t.Context(), values(t, "canary-GATEWAY-1")...), database.ErrNotReady)

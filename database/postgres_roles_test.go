@@ -63,6 +63,7 @@ func valid(t *testing.T, when string, p database.PostgresRoles, c database.Chang
 
 // Each step is right after every other and after itself, as when it is repeated after a crash.
 func TestPostgresRolesSteps(t *testing.T) {
+	t.Parallel()
 	p := startRoles(t)
 	c := database.Change{Current: credential(t, p.Roles[0], "canary-ROLES-one"), Next: credential(t, p.Roles[1], "canary-ROLES-two")}
 	steps := map[string]func(context.Context) error{
@@ -115,6 +116,7 @@ func TestPostgresRolesSteps(t *testing.T) {
 }
 
 func TestPostgresRolesOwnAndUse(t *testing.T) {
+	t.Parallel()
 	p := startRoles(t)
 	c := database.Change{Current: credential(t, p.Roles[0], "canary-ROLES-one"), Next: credential(t, p.Roles[1], "canary-ROLES-two")}
 	if err := p.Assert(t.Context(), c.Current); err != nil {
@@ -179,6 +181,7 @@ func TestPostgresRolesOwnAndUse(t *testing.T) {
 }
 
 func TestPostgresRolesLeaveNoTrace(t *testing.T) {
+	t.Parallel()
 	p := startRoles(t)
 	c := database.Change{Current: credential(t, p.Roles[0], "canary-ROLES-one"), Next: credential(t, p.Roles[1], "canary-ROLES-two")}
 	seen := watch(t, p.Admin.Service)
@@ -218,6 +221,7 @@ func TestPostgresRolesLeaveNoTrace(t *testing.T) {
 }
 
 func TestPostgresRehearsal(t *testing.T) {
+	t.Parallel()
 	p := startRoles(t)
 	roles := func() string { return sql(t, p.Admin, "SELECT string_agg(rolname, ',' ORDER BY oid) FROM pg_roles;") }
 	sql(t, p.Admin, "REVOKE CONNECT ON DATABASE minibot FROM PUBLIC;")
@@ -286,6 +290,7 @@ var (
 
 // libpq itself reads what is delivered: see docs/compose.md.
 func TestPostgresServiceFile(t *testing.T) {
+	t.Parallel()
 	p := startRoles(t)
 	read := func(password string) bool {
 		if err := p.Admin.Assert(t.Context(), as(value(t, password))); err != nil {

@@ -31,6 +31,7 @@ func secondPassword(t *testing.T) database.Change {
 }
 
 func TestPostgresSwitch(t *testing.T) {
+	t.Parallel()
 	p := startPostgres(t, "minibot")
 	refused := database.ErrRefused
 
@@ -101,6 +102,7 @@ func (h hurriedSession) Write(p []byte) (int, error) {
 }
 
 func TestPostgresSwitchOnBadGround(t *testing.T) {
+	t.Parallel()
 	p := startPostgres(t, "minibot")
 	refused := database.ErrRefused
 	ghost := p
@@ -185,6 +187,7 @@ func fillable(t *testing.T) (p database.Postgres, fill, free func()) {
 }
 
 func TestPostgresDiskFull(t *testing.T) {
+	t.Parallel()
 	t.Run("accept", func(t *testing.T) {
 		p, fill, free := fillable(t)
 		fill()

@@ -23,6 +23,7 @@ func TestPostgresCheck(t *testing.T) {
 // The real server and libpq must agree with the verifier made here. Where Postgres makes one from the same plaintext,
 // the proof shows that ours opens the same door.
 func TestPostgresPasswords(t *testing.T) {
+	t.Parallel()
 	p := startPostgres(t, "minibot")
 	sql(t, p, `CREATE ROLE "we""ird' -role\=x" SUPERUSER LOGIN PASSWORD 'canary-POSTGRES-odd'; CREATE DATABASE "od""d='\b";`)
 	p.User, p.Database = `we"ird' -role\=x`, `od"d='\b`
@@ -67,6 +68,7 @@ func TestPostgresPasswords(t *testing.T) {
 }
 
 func TestPostgresLeavesNoTrace(t *testing.T) {
+	t.Parallel()
 	p := startPostgres(t, "minibot")
 	secret := "canary-POSTGRES-trace"
 	seen := watch(t, p.Service)
@@ -104,6 +106,7 @@ func TestPostgresLeavesNoTrace(t *testing.T) {
 }
 
 func TestPostgresProofIsNotFooled(t *testing.T) {
+	t.Parallel()
 	p := startPostgres(t, "minibot")
 	hba := func(lines string) {
 		enginetest.Docker(t, "exec", p.Service, "sh", "-c", `f=$PGDATA/pg_hba.conf; printf '`+lines+`' >$f`)

@@ -23,6 +23,7 @@ func change(t testing.TB, current, next string) database.Change {
 
 // Every call from every state that a crash can leave, and again.
 func TestRedisChange(t *testing.T) {
+	t.Parallel()
 	r := startComposeRedis(t, redisFirst)
 	if !r.Live() || !r.Overlaps() || r.Successor("") != "" {
 		t.Error("not a live, overlapping driver of one user")
@@ -67,6 +68,7 @@ func TestRedisChange(t *testing.T) {
 }
 
 func TestRedisWrongCurrent(t *testing.T) {
+	t.Parallel()
 	r := startComposeRedis(t, redisFirst)
 	named := map[string]string{"first": redisFirst, "next": redisNext, "third": redisWrong}
 	c := change(t, redisWrong, redisNext)
@@ -105,6 +107,7 @@ func TestRedisWrongCurrent(t *testing.T) {
 
 // A crash at each point, with the file that is delivered by then; and an older ACL file from a backup.
 func TestRedisCrash(t *testing.T) {
+	t.Parallel()
 	r := startComposeRedis(t, redisFirst)
 	named := map[string]string{"first": redisFirst, "next": redisNext}
 	c := change(t, redisFirst, redisNext)
@@ -134,6 +137,7 @@ func TestRedisCrash(t *testing.T) {
 
 // Without an ACL file a change holds until the next start, where the delivered file decides.
 func TestRedisWithoutACLFile(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t, redisFirst)
 	awaitRedis(t, r, redisFirst)
 	named := map[string]string{"first": redisFirst, "next": redisNext}
@@ -150,6 +154,7 @@ func TestRedisWithoutACLFile(t *testing.T) {
 
 // What else a user may or may not do stays.
 func TestRedisNamedUser(t *testing.T) {
+	t.Parallel()
 	r := startComposeRedis(t, redisFirst)
 	admin := "AUTH " + redisFirst
 	redisCLI(t, r, admin, "ACL SETUSER app on >"+redisFirst+" ~app:* &app.* -@all +get +set +acl|setuser +acl|save +client|list +ping", "ACL SAVE")
@@ -186,6 +191,7 @@ func TestRedisNamedUser(t *testing.T) {
 
 // On a full disk Accept takes back what it added, and Revert ends what is on disk already.
 func TestRedisFullDisk(t *testing.T) {
+	t.Parallel()
 	r := startComposeRedis(t, redisFirst, "--tmpfs", "/data:size=1m")
 	named := map[string]string{"first": redisFirst, "next": redisNext}
 	c := change(t, redisFirst, redisNext)

@@ -33,6 +33,7 @@ func startRedis(t *testing.T, password string) database.Redis {
 }
 
 func TestRedisPasswords(t *testing.T) {
+	t.Parallel()
 	for name, plain := range map[string]string{
 		"every byte": func() string {
 			b := make([]byte, 255)
@@ -60,6 +61,7 @@ func TestRedisPasswords(t *testing.T) {
 }
 
 func TestRedisProofIsNotFooled(t *testing.T) {
+	t.Parallel()
 	r := startRedis(t, "")
 	until(t, "wait for Redis", func() error {
 		if err := r.Prove(t.Context(), as(value(t, "canary-REDIS-any"))); database.Transient(err) {

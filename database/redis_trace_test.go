@@ -23,6 +23,7 @@ func everyByte(canary string) string {
 
 // The whole change with every byte and with the longest passwords, everything watched: no plain text shows, nor a hash.
 func TestRedisLeavesNoTrace(t *testing.T) {
+	t.Parallel()
 	first, next := everyByte("canary-REDIS-first"), "canary-REDIS-next"+strings.Repeat("z", database.MaxRedisPassword-17)
 	r := startComposeRedis(t, first)
 	since := time.Now().Unix()
@@ -107,6 +108,7 @@ func hash(s string) string {
 }
 
 func TestRedisInUse(t *testing.T) {
+	t.Parallel()
 	r := startComposeRedis(t, redisFirst)
 	ctx, c := t.Context(), change(t, redisFirst, redisNext)
 	redisCLI(t, r, "AUTH "+redisFirst, "ACL SETUSER app on >"+redisFirst+" +@all", "SET a b")
@@ -160,6 +162,7 @@ func TestRedisInUse(t *testing.T) {
 }
 
 func TestRedisRehearsal(t *testing.T) {
+	t.Parallel()
 	r := startComposeRedis(t, redisFirst)
 	ctx, now := t.Context(), as(value(t, redisFirst))
 	users := func() string { return asRedis(t, r, redisFirst, "ACL USERS") + shell(t, r, "cat users.acl", "") }

@@ -17,13 +17,15 @@ services:
   a:
     image: IMAGE
     entrypoint: SLEEP
+    network_mode: none
     secrets: [ONE, { source: TWO, target: two, uid: "1000", gid: "1001", mode: 0400 }]
   b:
     image: IMAGE
     entrypoint: SLEEP
+    network_mode: none
     secrets: [ONE]
     x-minibot: { on_change: signal, signal: SIGHUP }
-  plain: { image: IMAGE, entrypoint: SLEEP }
+  plain: { image: IMAGE, network_mode: none, entrypoint: SLEEP }
 secrets:
   ONE: { environment: ONE }
   TWO: { environment: TWO }

@@ -20,15 +20,17 @@ services:
   a:
     image: IMAGE
     entrypoint: SLEEP
+    network_mode: none
     user: "1000:1001"
     read_only: true
     secrets: [{ source: ONE, uid: "1000", gid: "1001", mode: 0400 }, { source: TWO, target: group, gid: "1001", mode: 0440 }]
   b:
     image: IMAGE
     entrypoint: SLEEP
+    network_mode: none
     user: "70"
     secrets: [{ source: ONE, uid: "70", mode: 0400 }, { source: TWO, target: others, uid: "1000", mode: 0400 }]
-  c: { image: IMAGE, entrypoint: SLEEP, secrets: [{ source: RUN, target: run }] }
+  c: { image: IMAGE, network_mode: none, entrypoint: SLEEP, secrets: [{ source: RUN, target: run }] }
 secrets:
   ONE: { environment: ONE }
   TWO: { environment: TWO }

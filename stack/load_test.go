@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -365,5 +366,32 @@ func BenchmarkLoad(b *testing.B) {
 		if _, err := Load(context.Background(), LoadOptions{File: file}); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestNamesSeccomp(t *testing.T) {
+	const filters = "name=seccomp,profile=default"
+	for _, test := range []struct {
+		api, option string
+		want        bool
+	}{{"1.41", filters, false}, {"1.42", filters, true}, {"1.51", filters, true}, {"1.51", "name=apparmor", false}} {
+		if namesSeccomp(test.api, []string{"name=apparmor", test.option}) != test.want {
+			t.Errorf("%+v", test)
+		}
+	}
+	p := load(t, fullCompose)
+	for _, seccomp := range []bool{false, true} {
+		k := (&Engine{seccomp: seccomp}).definition(p, nil).Services[KeeperService]
+		if slices.Contains(k.SecurityOpt, "seccomp=builtin") != seccomp || !slices.Contains(k.SecurityOpt, "no-new-privileges:true") {
+			t.Errorf("%v: %q", seccomp, k.SecurityOpt)
+		}
+	}
+}
+
+// writeBeside writes another file into the folder of a compose file.
+func writeBeside(t testing.TB, file, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(filepath.Dir(file), name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -33,13 +33,37 @@ func (r *rig) old(when string, engines ...*Engine) {
 
 const canaryNew = "canary-NEW-31b7"
 
-func prepareRig(t *testing.T) *rig {
-	t.Helper()
+// TestPreparedDelivery has one project for all: to make one takes longer than most of what is done to it.
+func TestPreparedDelivery(t *testing.T) {
 	r := newRig(t, twoServices)
 	r.create()
 	r.feed("ONE", canaryOne, "TWO", canaryTwo)
 	r.start("a", "b")
-	return r
+	for name, test := range map[string]func(*rig){
+		"is committed":                           (*rig).preparedDeliveryIsCommitted,
+		"is aborted":                             (*rig).preparedDeliveryIsAborted,
+		"ends with its context":                  (*rig).preparedDeliveryEndsWithItsContext,
+		"by a daemon that is killed":             (*rig).preparedByADaemonThatIsKilled,
+		"with a keeper that is killed":           (*rig).keeperKilledWhileADeliveryIsPrepared,
+		"leaves nothing staged behind":           (*rig).nothingStagedStaysBehind,
+		"that fails is tidied by the next":       (*rig).failedDeliveryIsTidiedByTheNext,
+		"that fails half way is mended":          (*rig).commitThatFailsHalfWayIsMended,
+		"one at a time":                          (*rig).onePreparedDeliveryAtATime,
+		"with nothing to do":                     (*rig).preparedWithNothingToDo,
+		"makes stale what was started meanwhile": (*rig).serviceStartedWhileADeliveryIsPreparedIsStale,
+		"is committed in a moment":               (*rig).commitIsShort,
+	} {
+		t.Run(name, func(t *testing.T) {
+			sub := *r
+			sub.T, sub.engine = t, dialReal(t) // what another one did before, this one may not know
+			sub.feed("ONE", canaryOne, "TWO", canaryTwo)
+			for _, service := range []string{"a", "b"} {
+				sub.must(sub.engine.MarkTaken(t.Context(), sub.project, service))
+			}
+			sub.old("to begin with", sub.engine, dialReal(t))
+			test(&sub)
+		})
+	}
 }
 
 func (r *rig) staged() string {
@@ -47,8 +71,8 @@ func (r *rig) staged() string {
 	return r.sh("a", "ls -A /run/secrets/.stage")
 }
 
-func TestPreparedDeliveryIsCommitted(t *testing.T) {
-	r := prepareRig(t)
+func (r *rig) preparedDeliveryIsCommitted() {
+	t := r.T
 	d := r.prepare(t.Context(), "ONE", canaryNew, "TWO", canaryTwo)
 	r.old("while it is prepared", r.engine, dialReal(t))
 	r.equal("staged", r.staged(), "new.ONE\nnew.two\nrecord\nrecord.next")
@@ -71,8 +95,8 @@ func TestPreparedDeliveryIsCommitted(t *testing.T) {
 	r.notInLayersNorInspect(canaryOne, canaryTwo, canaryNew)
 }
 
-func TestPreparedDeliveryIsAborted(t *testing.T) {
-	r := prepareRig(t)
+func (r *rig) preparedDeliveryIsAborted() {
+	t := r.T
 	d := r.prepare(t.Context(), "ONE", canaryNew, "TWO", canaryTwo)
 	d.Abort()
 	d.Abort()
@@ -87,8 +111,8 @@ func TestPreparedDeliveryIsAborted(t *testing.T) {
 	r.equal("changed by the new ones", r.feed("ONE", canaryNew, "TWO", canaryTwo).Changed, "[a b]")
 }
 
-func TestPreparedDeliveryEndsWithItsContext(t *testing.T) {
-	r := prepareRig(t)
+func (r *rig) preparedDeliveryEndsWithItsContext() {
+	t := r.T
 	ctx, cancel := context.WithCancel(t.Context())
 	r.prepare(ctx, "ONE", canaryNew, "TWO", canaryTwo)
 	cancel() // and nobody calls Abort
@@ -102,8 +126,8 @@ func TestPreparedDeliveryEndsWithItsContext(t *testing.T) {
 	r.old("after it", r.engine, dialReal(t))
 }
 
-func TestPreparedByADaemonThatIsKilled(t *testing.T) {
-	r := prepareRig(t)
+func (r *rig) preparedByADaemonThatIsKilled() {
+	t := r.T
 	d := r.prepare(t.Context(), "ONE", canaryNew, "TWO", canaryTwo)
 	d.program.conn.Close() // what the kernel does for it
 	r.eventually("the keeper's program tidied up", func() bool { return r.staged() == "record" })
@@ -122,8 +146,8 @@ func TestPreparedByADaemonThatIsKilled(t *testing.T) {
 	r.equal("changed by the new ones", again.Changed, "[a b]")
 }
 
-func TestKeeperKilledWhileADeliveryIsPrepared(t *testing.T) {
-	r := prepareRig(t)
+func (r *rig) keeperKilledWhileADeliveryIsPrepared() {
+	t := r.T
 	d := r.prepare(t.Context(), "ONE", canaryNew, "TWO", canaryTwo)
 	keeper := r.container(KeeperService)
 	r.must(r.engine.docker.ContainerKill(t.Context(), keeper.ID, "KILL"))
@@ -142,8 +166,8 @@ func TestKeeperKilledWhileADeliveryIsPrepared(t *testing.T) {
 
 // Whatever is killed between the copy and the renames, and with whom, the next delivery leaves nothing in the stage, also
 // when it has nothing to deliver.
-func TestNothingStagedStaysBehind(t *testing.T) {
-	r := prepareRig(t)
+func (r *rig) nothingStagedStaysBehind() {
+	t := r.T
 	keeper, files := r.container(KeeperService), r.project.Services["a"].Files
 	values := r.values("ONE", canaryNew, "TWO", canaryNew)
 	left := func(fill func(*batch)) {
@@ -180,8 +204,8 @@ func TestNothingStagedStaysBehind(t *testing.T) {
 }
 
 // A delivery of this daemon's own that failed before it could give up is tidied by its next one.
-func TestFailedDeliveryIsTidiedByTheNext(t *testing.T) {
-	r := prepareRig(t)
+func (r *rig) failedDeliveryIsTidiedByTheNext() {
+	t := r.T
 	d := r.prepare(t.Context(), "ONE", canaryNew, "TWO", canaryTwo)
 	keeper := r.container(KeeperService)
 	r.must(r.engine.docker.ContainerPause(t.Context(), keeper.ID))
@@ -197,8 +221,8 @@ func TestFailedDeliveryIsTidiedByTheNext(t *testing.T) {
 	r.equal("a", r.sh("a", "cat /run/secrets/ONE; ls -A /run/secrets/.stage"), canaryOne+"record")
 }
 
-func TestCommitThatFailsHalfWayIsMended(t *testing.T) {
-	r := prepareRig(t)
+func (r *rig) commitThatFailsHalfWayIsMended() {
+	t := r.T
 	d := r.prepare(t.Context(), "ONE", canaryNew, "TWO", canaryTwo)
 	result, err := r.engine.Exec(t.Context(), d.keeper.ID, Exec{Cmd: []string{"/keeper", "/s/b/.stage/new.ONE", ""}, Stdin: []byte("g")})
 	r.must(err)
@@ -214,8 +238,8 @@ func TestCommitThatFailsHalfWayIsMended(t *testing.T) {
 	r.equal("all old", r.sh("a", "cat /run/secrets/ONE")+r.sh("b", "cat /run/secrets/ONE"), canaryOne+canaryOne)
 }
 
-func TestOnePreparedDeliveryAtATime(t *testing.T) {
-	r := prepareRig(t)
+func (r *rig) onePreparedDeliveryAtATime() {
+	t := r.T
 	d := r.prepare(t.Context(), "ONE", canaryNew, "TWO", canaryTwo)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -237,8 +261,8 @@ func TestOnePreparedDeliveryAtATime(t *testing.T) {
 	r.equal("the last one holds", r.sh("a", "cat /run/secrets/ONE"), "11")
 }
 
-func TestPreparedWithNothingToDo(t *testing.T) {
-	r := prepareRig(t)
+func (r *rig) preparedWithNothingToDo() {
+	t := r.T
 	d := r.prepare(t.Context(), "ONE", canaryOne, "TWO", canaryTwo)
 	delivery, err := d.Commit(t.Context())
 	r.must(err)
@@ -256,8 +280,8 @@ func TestPreparedWithNothingToDo(t *testing.T) {
 	r.old("with another keeper", r.engine)
 }
 
-func TestServiceStartedWhileADeliveryIsPreparedIsStale(t *testing.T) {
-	r := prepareRig(t)
+func (r *rig) serviceStartedWhileADeliveryIsPreparedIsStale() {
+	t := r.T
 	d := r.prepare(t.Context(), "ONE", canaryNew, "TWO", canaryTwo)
 	r.must(r.engine.Restart(t.Context(), r.container("b").ID)) // it reads the old file
 	_, err := d.Commit(t.Context())
@@ -275,10 +299,10 @@ func TestASecretFileMayBeCalledAsTheRecord(t *testing.T) {
 	r.equal("stale", r.stale(dialReal(t)), "map[]")
 }
 
-// TestCommitIsShort has a reader in a container that spins until it sees the new file: it sees the old one or the new
+// commitIsShort has a reader in a container that spins until it sees the new file: it sees the old one or the new
 // one, whole, and says when. The time contains the way of its word back to here.
-func TestCommitIsShort(t *testing.T) {
-	r := prepareRig(t)
+func (r *rig) commitIsShort() {
+	t := r.T
 	s, err := r.engine.Stream(t.Context(), r.container("a").ID, []string{"/bin/sh", "-c",
 		`while read -r want; do last=; while [ "$last" != "$want" ]; do IFS= read -r now </run/secrets/ONE; [ "$now" = "$last" ] || { last=$now; echo "$now"; }; done; done`}, "")
 	r.must(err)

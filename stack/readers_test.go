@@ -52,7 +52,7 @@ func manyFiles() string {
 		fmt.Fprintf(&services, "S%03d, ", i)
 		fmt.Fprintf(&all, "  S%03d: { environment: S%03d }\n", i, i)
 	}
-	return "services:\n  a:\n    image: IMAGE\n    entrypoint: SLEEP\n    user: \"1000\"\n    x-minibot: { on_change: none }\n    secrets: [" +
+	return "services:\n  a:\n    image: IMAGE\n    entrypoint: SLEEP\n    network_mode: none\n    user: \"1000\"\n    x-minibot: { on_change: none }\n    secrets: [" +
 		services.String() + "]\nsecrets:\n" + all.String()
 }
 

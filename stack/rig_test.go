@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -20,6 +21,14 @@ import (
 	"minibot/secrets"
 	"minibot/stack/keeper"
 )
+
+// TestMain runs four tests at a time, whatever the machine has: they wait for the engine most of the time.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "4"); err != nil { // the command line still wins
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // testImage has a busybox shell.
 func testImage() string {

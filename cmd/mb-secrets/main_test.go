@@ -209,6 +209,7 @@ func serveFake(home string, backend control.Backend) (end func() error, err erro
 type fakeDaemon struct {
 	control.StackBackend
 	control.HistoryBackend
+	control.AuditBackend
 	local
 	done  []control.Receipt // the newest last
 	goOn  chan struct{}     // when set, a rotation that has adopted waits for it

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -29,8 +28,11 @@ type commands struct {
 	homeFlag string
 }
 
-// errNotHealthy makes status exit with 1 without another word.
-var errNotHealthy = errors.New("not healthy")
+// Both make a command exit with 1 without another word: what it printed says all.
+var (
+	errNotHealthy = errors.New("not healthy")
+	errFindings   = errors.New("findings")
+)
 
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, io *console.IO) int {
@@ -61,7 +63,7 @@ func (c *commands) root() *cobra.Command {
 	commandline.Root(root, c.io, &c.homeFlag)
 	root.AddCommand(c.runCommand(), c.statusCommand(), c.eventsCommand(), c.logsCommand(),
 		c.reloadCommand(), c.restartCommand(), c.stopCommand(), c.startCommand(),
-		c.lockdownCommand(), c.unlockCommand(), c.crashFilterCommand(), c.checkCommand())
+		c.lockdownCommand(), c.unlockCommand(), c.checkCommand(), c.auditCommand(), c.crashFilterCommand())
 	return root
 }
 
@@ -178,11 +180,9 @@ func (c *commands) eventsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			lines := json.NewEncoder(c.io.Out)
-			lines.SetEscapeHTML(false)
 			return client.Events(cmd.Context(), 0, follow, func(e control.Event) error {
 				if asJSON {
-					return lines.Encode(e)
+					return c.io.JSONLine(e)
 				}
 				return showEvent(c.io, e)
 			})
@@ -200,13 +200,14 @@ func showEvent(io *console.IO, e control.Event) error {
 }
 
 func (c *commands) logsCommand() *cobra.Command {
-	var follow bool
+	var follow, raw bool
 	var tail int
 	cmd := &cobra.Command{
 		Use:   "logs [SERVICE]",
 		Short: "Show the services' logs, redacted",
 		Long: "logs shows a service's log, or all of them with the service's name before each line. Values of secrets are\n" +
-			"replaced; on a terminal, control characters are shown and not sent.",
+			"replaced, and control characters are shown and not sent, also into a pipe: it may end at a terminal. Lines of more\n" +
+			"than 64 KiB are cut.",
 		Example:           "  minibotd logs postgres\n  minibotd logs -f --tail 20",
 		Args:              commandline.Arguments(0, 1, "one SERVICE, or none for all"),
 		ValidArgsFunction: c.services,
@@ -218,10 +219,15 @@ func (c *commands) logsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return client.Logs(cmd.Context(), strings.Join(args, ""), follow, tail, console.Printable(c.io.Out))
+			w := console.Escaped(c.io.Out)
+			if raw {
+				w = console.Printable(c.io.Out)
+			}
+			return client.Logs(cmd.Context(), strings.Join(args, ""), follow, tail, w)
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new lines, over restarts, until interrupted")
+	cmd.Flags().BoolVar(&raw, "raw", false, "into a file or a pipe, control characters as they are")
 	cmd.Flags().IntVar(&tail, "tail", 100, "lines from the end of each log; 0 for all")
 	return cmd
 }

@@ -60,6 +60,7 @@ type daemon struct {
 	refreshing sync.Mutex    // one refresh at a time
 	promoting  sync.Mutex    // held from a promotion until what it brought is read: it is no change by hand
 	opening    sync.Mutex    // one opening of the store, or move to another, at a time
+	auditing   sync.Mutex    // one audit at a time
 	lock       lock          // what is known of a lockdown
 
 	mu        sync.Mutex

@@ -109,6 +109,7 @@ func databasesAndStandIn(t *testing.T) *installation {
 
 // TestEmergency runs docs/emergency.md on real databases, and makes sure that no compromised value is good for anything after it.
 func TestEmergency(t *testing.T) {
+	t.Parallel()
 	commands := emergencyCommands(t)
 	in := databasesAndStandIn(t)
 	in.start()

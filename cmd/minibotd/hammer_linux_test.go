@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	hammerWarm   = 300              // requests to each server before the change
+	hammerWarm   = 100              // requests to each server before the change
 	hammerWindow = time.Second      // how long clients of the single role may fail on a busy machine, beyond what a request takes
 	hammerLimit  = 30 * time.Minute // for all of a test's requests
 )
@@ -110,7 +110,7 @@ func hammerRequests(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("MINIBOT_HAMMER_REQUESTS")
 	if text == "" {
-		return 500 // a login of Postgres takes some 50 ms of its time; make soak has them all
+		return 300 // a login of Postgres takes some 50 ms of its time; make soak has them all
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {

@@ -319,9 +319,19 @@ func TestLockdownDuringAChange(t *testing.T) {
 	in.agree()
 }
 
-// loadImage copies the image of the tiny services to another engine.
+// loadImage copies an image of the services to another engine, unless that has it from an earlier run.
 func loadImage(t *testing.T, engine, variable string) {
 	t.Helper()
+	id := func(host ...string) string {
+		out, err := exec.Command("docker", append(host, "image", "inspect", "-f", "{{.Id}}", image(variable))...).Output()
+		if err != nil {
+			return ""
+		}
+		return string(out)
+	}
+	if have := id("--host", engine); have != "" && have == id() {
+		return
+	}
 	save, load := exec.Command("docker", "save", image(variable)), exec.Command("docker", "--host", engine, "load")
 	pipe, err := save.StdoutPipe()
 	if err != nil {
@@ -335,44 +345,4 @@ func loadImage(t *testing.T, engine, variable string) {
 	if err := errors.Join(err, save.Wait()); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-}
-
-// A lockdown holds over restarts of the engine, however it ended, and whether or not a daemon runs meanwhile.
-func TestLockdownOverRestartsOfTheEngine(t *testing.T) {
-	dir := filepath.Join(cacheDir(t), "private-lockdown")
-	engine := script(t, "engine", "--private", dir)
-	t.Cleanup(func() { script(t, "engine", "--private", dir, "--stop") })
-	loadImage(t, engine, "MINIBOT_REDIS_IMAGE")
-	in := tiny(t, engine)
-	in.start()
-	in.healthy(2 * time.Minute)
-	in.must("", "minibotd", "lockdown")
-	in.dead(10 * time.Second)
-	for _, how := range []string{"--stop", "--kill"} {
-		t.Run(how, func(*testing.T) {
-			script(t, "engine", "--private", dir, how)
-			script(t, "engine", "--private", dir)
-			in.lockedDown(30 * time.Second)
-			in.staysDead(3 * time.Second)
-		})
-	}
-	in.must("", "minibotd", "unlock")
-	in.healthy(2 * time.Minute)
-	t.Run("while the engine is away", func(t *testing.T) {
-		script(t, "engine", "--private", dir, "--kill")
-		r := in.run("", "minibotd", "lockdown")
-		if r.code != 1 || !strings.Contains(r.stderr, "recorded, but containers may run") {
-			t.Errorf("exit %d: %s", r.code, r.stderr)
-		}
-		if s := in.lockedDown(5 * time.Second); !strings.Contains(s.Reason, "containers may run") {
-			t.Errorf("%+v", s)
-		}
-		in.kill()
-		script(t, "engine", "--private", dir)
-		in.start()
-		in.dead(30 * time.Second)
-		in.staysDead(3 * time.Second)
-	})
-	in.must("", "minibotd", "unlock")
-	in.healthy(2 * time.Minute)
 }

@@ -21,7 +21,8 @@ import (
 )
 
 const (
-	excerptLines   = 20 // of a degraded service's log, in status
+	excerptLines   = 20   // of a degraded service's log, in status
+	excerptWidth   = 1000 // bytes of each of them
 	excerptTimeout = 5 * time.Second
 )
 
@@ -92,7 +93,7 @@ func (d *daemon) excerpt(ctx context.Context, service string) {
 	defer cancel()
 	var lines []string
 	_, err := d.serviceLog(ctx, service, stack.LogOptions{Tail: excerptLines}, "", func(line string) error {
-		lines = append(lines, line)
+		lines = append(lines, shorten(line, excerptWidth))
 		return nil
 	})
 	if err != nil {
@@ -195,9 +196,9 @@ func (d *daemon) serviceLog(ctx context.Context, service string, options stack.L
 		<-ended
 	}()
 	for lines := bufio.NewReader(r); ; {
-		line, err := lines.ReadString('\n')
+		line, err := readLine(lines)
 		if text := trimNewline(line); text != "" || err == nil {
-			if err := yield(text); err != nil {
+			if err := yield(shorten(d.redact.Text(text), maxLogLine)); err != nil { // a value cut in two would not be known
 				return c.Instance, err
 			}
 		}

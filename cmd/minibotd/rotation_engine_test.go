@@ -16,6 +16,7 @@ import (
 // TestEngineRestartsInTheMiddleOfARotation kills a private engine in early and late steps of a change of all secrets; with it goes
 // what was delivered. In the end all is new or all is old.
 func TestEngineRestartsInTheMiddleOfARotation(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(cacheDir(t), "private-rotation")
 	engine := script(t, "engine", "--private", dir)
 	t.Cleanup(func() { script(t, "engine", "--private", dir, "--stop") })

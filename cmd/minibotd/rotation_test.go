@@ -183,7 +183,7 @@ func (in *installation) changeAll(plain string) error {
 	return in.client().Change(ctx, control.ChangeOrder{Changes: changes, Order: control.Order{By: "a test"}}, nil)
 }
 
-// killedSteps are the steps of a change that comes into force and of one that does not, with what a SIGKILL there meets.
+// killedSteps are the steps of a change that comes into force and of one that does not.
 var killedSteps = map[bool][]rotation.Step{
 	false: {
 		rotation.StepBegin, rotation.StepStage, rotation.StepAccept, rotation.StepProve, rotation.StepPrepare, rotation.StepPromote,
@@ -194,18 +194,27 @@ var killedSteps = map[bool][]rotation.Step{
 	},
 }
 
-// TestRotationKilledAtEachStep kills the daemon in each step of a change of a real Postgres, both ways, and a real Redis, and
-// looks at what the next one makes of it. With MINIBOT_EVERY_POINT it dies at every point of each.
+// fewSteps are one of each kind of what a SIGKILL meets: nothing but a file, databases that hold both values, a value in force
+// that is not delivered, files and roles in the midst of being replaced, users that have not taken it, and the end; the way back likewise.
+var fewSteps = map[bool][]rotation.Step{
+	false: {rotation.StepStage, rotation.StepProve, rotation.StepPromote, rotation.StepSwitch, rotation.StepAdopt, rotation.StepRetire},
+	true:  {rotation.StepSwitchBack, rotation.StepRevert},
+}
+
+// TestRotationKilledAtEachStep kills the daemon in steps of each kind of a change of a real Postgres, both ways, and a real
+// Redis, and looks at what the next one makes of it. With MINIBOT_EVERY_POINT it dies at every point of every step;
+// the rotation's own TestKilledAtEveryPoint does so always, with databases that are made up.
 func TestRotationKilledAtEachStep(t *testing.T) {
-	moments := []rotation.Moment{rotation.BeforeEffect}
+	t.Parallel()
+	moments, all := []rotation.Moment{rotation.BeforeEffect}, fewSteps
 	if os.Getenv("MINIBOT_EVERY_POINT") != "" {
-		moments = []rotation.Moment{rotation.BeforeRecord, rotation.BeforeEffect, rotation.AfterEffect}
+		all, moments = killedSteps, []rotation.Moment{rotation.BeforeRecord, rotation.BeforeEffect, rotation.AfterEffect}
 	}
 	in := rotating(t, "")
 	in.start()
 	in.healthy(2 * time.Minute)
 	before, n := in.agrees(), 0
-	for sick, steps := range killedSteps {
+	for sick, steps := range all {
 		for _, step := range steps {
 			for _, moment := range moments {
 				n++

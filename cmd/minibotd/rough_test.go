@@ -38,7 +38,6 @@ func TestMeddling(t *testing.T) {
 		name     string
 		commands [][]string
 	}{
-		{"the keeper removed", [][]string{{"rm", "-f", "-v", "KEEPER"}}},
 		{"keeper and services removed", [][]string{append([]string{"rm", "-f", "-v", "KEEPER"}, all...)}},
 	} {
 		t.Run(fault.name, func(*testing.T) {

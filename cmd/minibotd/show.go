@@ -66,7 +66,8 @@ func showStatus(io *console.IO, s control.Status, now time.Time) error {
 	if s.Engine.Version != "" {
 		engine = fmt.Sprintf("engine %s (API %s)", console.Escape(s.Engine.Version), console.Escape(s.Engine.API))
 	}
-	if err := io.Print("%s\n%s, store %s (%s), minibotd %s, pid %d\n", line, engine, s.Store.Kind, s.Store.State, s.Version, s.PID); err != nil {
+	if err := io.Print("%s\n%s, store %s (%s), minibotd %s, pid %d\n", line, engine, console.Escape(s.Store.Kind),
+		console.Escape(s.Store.State), console.Escape(s.Version), s.PID); err != nil {
 		return err
 	}
 	rows := [][]string{}
@@ -82,7 +83,7 @@ func showStatus(io *console.IO, s control.Status, now time.Time) error {
 	}
 	for _, v := range s.Services {
 		for _, text := range v.LastLog {
-			if err := io.Print("  %s | %s", v.Name, console.Escape(text)); err != nil {
+			if err := io.Print("  %s | %s", console.Escape(v.Name), console.Escape(text)); err != nil {
 				return err
 			}
 		}
@@ -108,7 +109,7 @@ func paintPhase(io *console.IO, phase control.Phase) string {
 	case control.PhaseDegraded, control.PhaseLockedDown:
 		style = console.Red
 	}
-	return console.Paint(io.Out, style, string(phase))
+	return console.Paint(io.Out, style, console.Escape(string(phase)))
 }
 
 // showSecrets names the secrets that want a person; mb-secrets list shows them all.

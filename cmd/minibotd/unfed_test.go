@@ -1,0 +1,220 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"minibot/control"
+)
+
+// fedCompose has services whose very first instruction writes to the log whether their secret is there. zero ends with 0
+// at TERM, the others with 143.
+const fedCompose = `name: ${MINIBOT_NAME}
+x-it: &it
+  image: ${MINIBOT_REDIS_IMAGE}
+  entrypoint: ["sh", "-c", "test -s /run/secrets/K && echo fed || echo unfed; [ $$0 != zero ] || trap 'exit 0' TERM; while :; do sleep 3600 & wait $$!; done"]
+  init: true
+  stop_grace_period: 2s
+  tmpfs: [/data]
+  secrets: [K]
+  network_mode: none
+services:
+  zero: { <<: *it, container_name: "${MINIBOT_NAME}-zero", command: [zero] }
+  ended: { <<: *it, container_name: "${MINIBOT_NAME}-ended", command: [ended], restart: always }
+  killed: { <<: *it, container_name: "${MINIBOT_NAME}-killed", command: [killed], restart: unless-stopped }
+  kept: { <<: *it, container_name: "${MINIBOT_NAME}-kept", command: [kept], deploy: { restart_policy: { condition: on-failure } } }
+secrets:
+  K: { environment: K }
+`
+
+var fedServices = []string{"zero", "ended", "killed", "kept"}
+
+// fed is an installation of fedCompose that runs.
+func fed(t *testing.T, engine string) *installation {
+	t.Helper()
+	in := install(t, engine, fedCompose, nil)
+	in.must("K="+tinyCanary+"\n", "mb-secrets", "init")
+	in.start()
+	in.healthy(2 * time.Minute)
+	return in
+}
+
+// allFed checks that every service runs, and that it has found its secret at each of at least so many starts.
+func (in *installation) allFed(starts int) {
+	in.t.Helper()
+	for _, service := range fedServices {
+		if !strings.HasSuffix(in.started(service), "true") {
+			in.t.Errorf("%s does not run", service)
+		}
+		said := strings.Fields(in.docker("logs", in.container(service)))
+		if len(said) < starts || slices.ContainsFunc(said, func(s string) bool { return s != "fed" }) {
+			in.t.Errorf("%s says %q, want fed at least %d times and nothing else", service, said, starts)
+		}
+	}
+}
+
+// servicesUp lists the containers of the project that run, without the keeper, which the engine may start: it is empty then.
+func (in *installation) servicesUp() string {
+	in.t.Helper()
+	names := strings.Fields(in.docker("ps", "--format", "{{.Names}}", "--filter", "label=com.docker.compose.project="+in.name))
+	return strings.Join(slices.DeleteFunc(names, func(name string) bool { return name == in.name+"-keeper-1" }), " ")
+}
+
+// endEach ends three services by hand, with 0, 143 and 137; the daemon must be away.
+func (in *installation) endEach() {
+	in.t.Helper()
+	in.docker("stop", in.container("zero"), in.container("ended"))
+	in.docker("kill", in.container("killed"))
+	for service, code := range map[string]string{"zero": "0", "ended": "143", "killed": "137"} {
+		if got := strings.TrimSpace(in.docker("inspect", "-f", "{{.State.ExitCode}}", in.container(service))); got != code {
+			in.t.Errorf("%s ended with %s, want %s: this proves nothing", service, got, code)
+		}
+	}
+}
+
+// happening is one of the engine's events.
+type happening struct {
+	at            int64 // nanoseconds, by the engine's clock
+	what, service string
+	code          string // of what ended
+}
+
+// happened lists the events of the project since then, as the engine tells them.
+func (in *installation) happened(since time.Time) []happening {
+	in.t.Helper()
+	nanos := func(t time.Time) string { return fmt.Sprintf("%d.%09d", t.Unix(), t.Nanosecond()) }
+	out := in.docker("events", "--since", nanos(since), "--until", nanos(time.Now()), "--filter", "label=com.docker.compose.project="+in.name,
+		"--format", `{{.TimeNano}} {{index .Actor.Attributes "com.docker.compose.service"}} {{index .Actor.Attributes "exitCode"}} {{.Action}}`)
+	var all []happening
+	for line := range strings.Lines(out) {
+		parts := strings.SplitN(strings.TrimSpace(line), " ", 4)
+		at, err := strconv.ParseInt(parts[0], 10, 64)
+		if err != nil || len(parts) != 4 {
+			in.t.Fatalf("an event that says %q: %v", line, err)
+		}
+		what, _, _ := strings.Cut(parts[3], ":")
+		all = append(all, happening{at, what, parts[1], parts[2]})
+	}
+	return all
+}
+
+// TestKeeperIsFedBeforeAnyServiceStarts does something to the keeper and a service at once, while the daemon's calls are
+// held so that it sees all of it together, and reads in the engine's own events what came first.
+func TestKeeperIsFedBeforeAnyServiceStarts(t *testing.T) {
+	t.Parallel()
+	proxy := newEngineProxy(t)
+	in := fed(t, proxy.host())
+	direct := *in
+	direct.engine = ""
+	for i, fault := range []struct {
+		name     string
+		commands [][]string
+		up       string // the event by which the keeper is back
+		kept     bool   // its files stay, so that nothing has to be delivered
+	}{
+		{"killed", [][]string{{"kill", "KEEPER", "SERVICE"}}, "start", false},
+		{"removed", [][]string{{"kill", "SERVICE"}, {"rm", "-f", "-v", "KEEPER"}}, "start", false},
+		{"restarted", [][]string{{"kill", "SERVICE"}, {"restart", "-t", "0", "KEEPER"}}, "start", false},
+		{"paused", [][]string{{"kill", "SERVICE"}, {"pause", "KEEPER"}}, "unpause", true},
+	} {
+		t.Run("the keeper "+fault.name, func(t *testing.T) {
+			before, begin, held := direct.started("killed"), time.Now(), make(chan struct{})
+			keeper := direct.keeper()
+			proxy.intercept(func(r *http.Request) {
+				select {
+				case <-held:
+				case <-r.Context().Done():
+				}
+			})
+			for _, command := range fault.commands {
+				for i := range command {
+					command[i] = strings.NewReplacer("KEEPER", keeper, "SERVICE", in.container("killed")).Replace(command[i])
+				}
+				direct.docker(command...)
+			}
+			proxy.intercept(nil)
+			close(held)
+			direct.restarted("killed", before)
+			direct.allFed(1)
+			events := direct.happened(begin)
+			at := func(service, what, code string) int64 {
+				i := slices.IndexFunc(events, func(h happening) bool {
+					return h.service == service && h.what == what && (code == "" || h.code == code)
+				})
+				if i < 0 {
+					t.Fatalf("%s: no %s %s in %+v", service, what, code, events)
+				}
+				return events[i].at
+			}
+			last := at("keeper", fault.up, "")
+			if !fault.kept {
+				delivered := at("keeper", "exec_die", "0")
+				if delivered < last {
+					t.Errorf("delivered before the keeper was up: %+v", events)
+				}
+				last = delivered
+			}
+			if started := at("killed", "start", ""); started < last {
+				t.Errorf("the service was started %v before the delivery: %+v", time.Duration(last-started), events)
+			}
+			if said := strings.Count(direct.docker("logs", in.container("killed")), "fed\n"); said != i+2 {
+				t.Errorf("it was started %d times, want %d", said, i+2)
+			}
+			if paused := strings.TrimSpace(direct.docker("inspect", "-f", "{{.State.Paused}}", in.name+"-keeper-1")); paused != "false" {
+				t.Error("the keeper is paused still")
+			}
+		})
+	}
+}
+
+// TestComposeAndDockerByHand does what people do past minibot; the services come back as minibot makes them.
+func TestComposeAndDockerByHand(t *testing.T) {
+	t.Parallel()
+	in := fed(t, "")
+	again := func() {
+		t.Helper()
+		in.poll("up as before", 60*time.Second, func() bool {
+			s, err := in.status()
+			return err == nil && s.Phase == control.PhaseHealthy && in.keeper() != "" && len(strings.Fields(in.servicesUp())) == len(fedServices) &&
+				strings.TrimSpace(in.docker("inspect", "-f", `{{index .Config.Labels "com.minibot.made"}}{{.HostConfig.RestartPolicy.Name}}`, in.container("kept"))) == "1no"
+		}, func() string { s, err := in.status(); return fmt.Sprintf("%+v %v %s", s, err, in.servicesUp()) })
+		in.allFed(1)
+	}
+	t.Run("docker restart", func(t *testing.T) {
+		in.docker("restart", "-t", "0", in.container("kept"))
+		again()
+		in.allFed(1)
+		if said := in.docker("logs", in.container("kept")); said != "fed\nfed\n" {
+			t.Errorf("it says %q", said)
+		}
+	})
+	t.Run("docker compose up", func(t *testing.T) {
+		// what it does to a service: another container in its place, by the file as it is, and started at once
+		if err := in.daemon.Process.Signal(syscall.SIGSTOP); err != nil { // it would be faster
+			t.Fatal(err)
+		}
+		in.docker("rm", "-f", "-v", in.container("kept"))
+		args := []string{"run", "-d", "--name", in.container("kept"), "--restart", "always", "--network", "none", "--tmpfs", "/data", "--entrypoint", "sleep"}
+		for key, value := range map[string]string{"project": in.name, "service": "kept", "oneoff": "False", "container-number": "1", "config-hash": "another"} {
+			args = append(args, "--label", "com.docker.compose."+key+"="+value)
+		}
+		in.docker(append(args, image("MINIBOT_REDIS_IMAGE"), "3600")...)
+		if err := in.daemon.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		again()
+	})
+	t.Run("docker compose down", func(*testing.T) {
+		in.tryDocker("rm", "-f", "-v", in.container("zero"), in.container("ended"), in.container("killed"), in.container("kept"))
+		again()
+	})
+	if log := in.log.String() + in.must("", "minibotd", "events"); strings.Contains(log, tinyCanary) {
+		t.Error("the log or the events hold the secret")
+	}
+}
