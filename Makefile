@@ -22,7 +22,7 @@ test: ## unit, command scripts and the real engine
 	@scripts/test
 
 race: ## the packages that have no Docker in them, under the race detector
-	CGO_ENABLED=1 go test -race -count=1 ./secrets/... ./supervisor/... ./control/... ./config/... ./rotation/... ./console/... ./hint/...
+	CGO_ENABLED=1 go test -race -count=1 ./secrets/... ./supervisor/... ./control/... ./config/... ./rotation/... ./console/... ./hint/... ./audit/search
 
 soak: ## the long runs; the last result is in docs/soak.md
 	@scripts/soak

@@ -31,6 +31,7 @@ var measurements = []measurement{
 	{"reload", reloading},
 	{"rotate", rotating},
 	{"idle", idling},
+	{"search", searching},
 }
 
 func main() {
@@ -46,7 +47,7 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	b := &bench{}
-	only := flags.String("only", "", "comma-separated: start, heal, order, reload, rotate, idle")
+	only := flags.String("only", "", "comma-separated: start, heal, order, reload, rotate, idle, search")
 	flags.StringVar(&b.programs, "programs", "bin", "folder of minibotd and mb-secrets")
 	flags.StringVar(&b.compose, "compose", "", "the docker compose program to compare with")
 	flags.StringVar(&b.hammer, "hammer", "", "the client that is asked of while secrets change: bench/hammer, static")

@@ -26,6 +26,8 @@ func TestLoad(t *testing.T) {
 		"env type":      {"[env]\nA=1", []string{"config.toml:2:"}},
 		"twice":         {"store='age'\nstore='age'", []string{"config.toml"}},
 		"unknown store": {"store='vault'\nlog_level='loud'", []string{`store: unknown store "vault"`, "log_level: "}},
+		"warns":         {"exposure='warn'", nil},
+		"exposure":      {"exposure='allow'", []string{`exposure: unknown value "allow", want refuse or warn`}},
 		"no compose":    {"compose_file=''", []string{"compose_file: "}},
 		"docker host":   {"docker_host='/var/run/docker.sock'", []string{"docker_host: want unix:///PATH"}},
 		"variables":     {"[env]\n'1A'='x'\n'A-B'='x'", []string{`env: "1A" is no name`, `env: "A-B"`}},
@@ -54,7 +56,7 @@ func TestLoad(t *testing.T) {
 
 func same(a, b Config) bool {
 	return a.Store == b.Store && a.ComposeFile == b.ComposeFile && a.DockerHost == b.DockerHost &&
-		a.LogLevel == b.LogLevel && maps.Equal(a.Env, b.Env)
+		a.LogLevel == b.LogLevel && a.Exposure == b.Exposure && maps.Equal(a.Env, b.Env)
 }
 
 func TestWriteAndLoad(t *testing.T) {

@@ -19,8 +19,10 @@ import (
 type api struct {
 	backend Backend
 	log     *slog.Logger
+	redact  *secrets.Redaction
 	record  func(Event) error // see Server
 	running gate              // requests and operations
+	broken  func()            // ends the server, which something unexpected befell
 	streams chan struct{}     // holds a token for each stream of events or logs
 	reveals reveals
 }
@@ -51,6 +53,7 @@ func (a *api) routes(life context.Context, stopping <-chan struct{}) http.Handle
 	mux.HandleFunc("GET /v1/history", a.history)
 	mux.HandleFunc("POST /v1/migrations", func(w http.ResponseWriter, r *http.Request) { a.migrate(life, w, r) })
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { a.events(w, r, stopping) })
+	mux.HandleFunc("GET /v1/audit", func(w http.ResponseWriter, r *http.Request) { a.audit(w, r, stopping) })
 	mux.HandleFunc("GET /v1/logs", func(w http.ResponseWriter, r *http.Request) { a.logs(w, r, stopping) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		a.fail(w, http.StatusNotFound, &Error{Code: CodeUsage, Message: "there is no such call"})
@@ -93,8 +96,8 @@ func (a *api) guard(next http.Handler) http.Handler {
 	})
 }
 
-// protect calls f and makes a panic of it an error. What was panicked with may hold anything, so only its type is
-// logged, or its text when the runtime made it; the stack holds addresses only.
+// protect calls f, makes a panic of it an error, and has the server end. What was panicked with may hold anything, so
+// only its type is logged, or its text when the runtime made it; the stack holds addresses only.
 func (a *api) protect(f func() error) (err error) {
 	defer func() {
 		p := recover()
@@ -109,6 +112,7 @@ func (a *api) protect(f func() error) (err error) {
 			what = r.Error()
 		}
 		a.log.Error("a request failed in an unexpected way", "panic", what, "stack", string(debug.Stack()))
+		a.broken()
 		err = hint.Wrap(errInternal, "look at the daemon's log and report what stands there")
 	}()
 	return f()
@@ -121,7 +125,7 @@ func (a *api) answer(w http.ResponseWriter, v any, err error) {
 		a.fail(w, kindOf(e.Code).status, e)
 		return
 	}
-	body, err := json.Marshal(v)
+	body, err := json.Marshal(redacted(a.redact, v))
 	if err != nil {
 		a.fail(w, http.StatusInternalServerError, AsError(fmt.Errorf("encode the answer: %w", err)))
 		return
@@ -131,7 +135,7 @@ func (a *api) answer(w http.ResponseWriter, v any, err error) {
 }
 
 func (a *api) fail(w http.ResponseWriter, status int, e *Error) {
-	body, err := json.Marshal(e)
+	body, err := json.Marshal(redacted(a.redact, e))
 	if err != nil { // strings alone always encode
 		a.log.Error("an error could not be encoded", "err", err)
 	}
@@ -160,6 +164,7 @@ func (a *api) operate(life context.Context, w http.ResponseWriter, r *http.Reque
 		a.answer(w, nil, err)
 		return
 	}
+	op.Reason = a.redact.Text(op.Reason) // it is kept
 	a.stream(life, w, r, string(op.Verb), func(ctx context.Context, report func(Progress)) error {
 		return a.backend.Operate(ctx, op, report)
 	})
@@ -245,7 +250,7 @@ func (a *api) events(w http.ResponseWriter, r *http.Request, stopping <-chan str
 	}
 }
 
-// logs sends the services' logs as they are. An error that ends them is a trailer.
+// logs sends the services' logs, redacted and otherwise as they are. An error that ends them is a trailer.
 func (a *api) logs(w http.ResponseWriter, r *http.Request, stopping <-chan struct{}) {
 	q, err := parseQuery(r, "service", "follow", "tail")
 	if err == nil {
@@ -261,10 +266,12 @@ func (a *api) logs(w http.ResponseWriter, r *http.Request, stopping <-chan struc
 	out := a.lines(w)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Trailer", trailerError)
-	err = a.backend.Logs(ctx, q.service, q.follow, q.tail, out)
+	clean := a.redact.Writer(out)
+	err = a.backend.Logs(ctx, q.service, q.follow, q.tail, clean)
+	err = errors.Join(err, clean.Close())
 	if err = reasonOf(ctx, err); err != nil && !hasLeft(r.Context()) {
 		a.finish(w, err, func(e *Error) error {
-			w.Header().Set(trailerError, encodeTrailer(e))
+			w.Header().Set(trailerError, encodeTrailer(redacted(a.redact, e)))
 			return nil
 		})
 	}

@@ -17,7 +17,9 @@ func (a *api) change(life context.Context, w http.ResponseWriter, r *http.Reques
 		a.answer(w, nil, err)
 		return
 	}
+	order.By = a.redact.Text(order.By)
 	a.stream(life, w, r, "change", func(ctx context.Context, report func(Progress)) error {
+		defer order.wipe()
 		return a.backend.Change(ctx, order, report)
 	})
 }
@@ -32,6 +34,7 @@ func (a *api) rotate(life context.Context, w http.ResponseWriter, r *http.Reques
 		a.answer(w, nil, err)
 		return
 	}
+	rotation.By = a.redact.Text(rotation.By)
 	a.stream(life, w, r, "rotation", func(ctx context.Context, report func(Progress)) error {
 		return a.backend.Rotate(ctx, rotation, report)
 	})

@@ -75,6 +75,7 @@ var (
 	ErrUnrecorded      = errors.New("not revealed, because it cannot be recorded")
 
 	errInternal = errors.New("internal error")
+	errPanicked = errors.New("a request failed in an unexpected way: the log shows where") // ends the server
 	errFailed   = errors.New("failed")
 )
 

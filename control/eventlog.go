@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"minibot/secrets"
 )
 
 // The bounds of the event log.
@@ -17,9 +19,12 @@ const (
 )
 
 // EventLog keeps what happened, in a file of one JSON object a line, mode 0600, and the newest also in memory. It holds
-// no values: who appends redacts. Files are not synced for each event, so losing power may lose the last ones. It is
+// no value that Redact knows. Files are not synced for each event, so losing power may lose the last ones. It is
 // safe for concurrent use.
 type EventLog struct {
+	// Redact is what every event passes before it is kept; nil takes nothing out. It is set before the first Append.
+	Redact *secrets.Redaction
+
 	path    string
 	maxSize int64
 	maxRing int
@@ -86,6 +91,7 @@ func (l *EventLog) Append(e Event) error {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}
+	e = redacted(l.Redact, e)
 	e.Seq = l.last + 1
 	l.remember(e)
 	close(l.changed)

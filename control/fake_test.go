@@ -23,6 +23,7 @@ type fakeBackend struct {
 	status func(ctx context.Context) (Status, error)
 	op     func(ctx context.Context, op Operation, report func(Progress)) error
 	logs   func(ctx context.Context, w io.Writer) error
+	audit  func(ctx context.Context, report func(AuditLine) error) error
 }
 
 func newFake(t testing.TB) *fakeBackend {
@@ -155,4 +156,11 @@ func (f *fakeBackend) Logs(ctx context.Context, service string, follow bool, tai
 	}
 	_, err := fmt.Fprintf(w, "%s %v %d\n", service, follow, tail)
 	return err
+}
+
+func (f *fakeBackend) Audit(ctx context.Context, report func(AuditLine) error) error {
+	if f.audit != nil {
+		return f.audit(ctx, report)
+	}
+	return report(AuditLine{Summary: &AuditSummary{Incomplete: []string{}}})
 }

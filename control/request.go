@@ -185,15 +185,16 @@ func (t *tracker) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 
 // lineWriter sends a stream, each piece at once.
 type lineWriter struct {
-	w  http.ResponseWriter
-	rc *http.ResponseController
+	w      http.ResponseWriter
+	rc     *http.ResponseController
+	redact *secrets.Redaction // of what send sends
 }
 
 // lines makes the answer a stream.
 func (a *api) lines(w http.ResponseWriter) *lineWriter {
 	rc := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	return &lineWriter{w, rc}
+	return &lineWriter{w, rc, a.redact}
 }
 
 func (l *lineWriter) Write(b []byte) (int, error) {
@@ -205,7 +206,7 @@ func (l *lineWriter) Write(b []byte) (int, error) {
 }
 
 func (l *lineWriter) send(v any) error {
-	body, err := json.Marshal(v)
+	body, err := json.Marshal(redacted(l.redact, v))
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,9 @@ func (a *api) reveal(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	a.write(w, value.Reveal())
+	plain := value.Reveal()
+	defer clear(plain)
+	a.write(w, plain)
 }
 
 // mayReveal refuses a secret that is asked for too often, and records that, though not each time.

@@ -46,7 +46,7 @@ type Plan struct {
 
 // PlannedSecret is one secret of a plan. One that is not Generated is left out of the rotation: a person has to set it.
 type PlannedSecret struct {
-	Name      string     `json:"name"`
+	Name      string     `json:"name" redact:"name"`
 	Driver    string     `json:"driver,omitempty"`  // of what holds it; "" where its users merely read it
 	Service   string     `json:"service,omitempty"` // that holds it
 	Generated bool       `json:"generated"`
@@ -61,7 +61,7 @@ type PlannedSecret struct {
 // PlannedStep is one step of a plan. Secret and Service are "" where it concerns all of them.
 type PlannedStep struct {
 	Step    string  `json:"step"`
-	Secret  string  `json:"secret,omitempty"`
+	Secret  string  `json:"secret,omitempty" redact:"name"`
 	Service string  `json:"service,omitempty"`
 	Effect  string  `json:"effect"`
 	LastMS  float64 `json:"last_ms"` // how long it took last time, in milliseconds; 0 where that is not known
@@ -71,7 +71,7 @@ type PlannedStep struct {
 type PlannedService struct {
 	Name    string   `json:"name"`
 	How     string   `json:"how"`
-	Secrets []string `json:"secrets"` // of the plan, that it takes; none where it follows a service that it depends on
+	Secrets []string `json:"secrets" redact:"name"` // of the plan, that it takes; none where it follows a service that it depends on
 }
 
 // Receipt says how one change went: GET /v1/history. Kind is "set", "rotate", "rollback", "rehearse", "pending", "by-hand" or
@@ -79,7 +79,7 @@ type PlannedService struct {
 type Receipt struct {
 	ID      string        `json:"id"`
 	Kind    string        `json:"kind"`
-	Secrets []string      `json:"secrets"`
+	Secrets []string      `json:"secrets" redact:"name"`
 	By      string        `json:"by,omitempty"`
 	Began   time.Time     `json:"began"`
 	Ended   time.Time     `json:"ended"` // of an unfinished one: when its last step began
@@ -93,7 +93,7 @@ type Receipt struct {
 // ReceiptStep is one step of a receipt.
 type ReceiptStep struct {
 	Step    string    `json:"step"`
-	Secret  string    `json:"secret,omitempty"`
+	Secret  string    `json:"secret,omitempty" redact:"name"`
 	Service string    `json:"service,omitempty"`
 	Began   time.Time `json:"began"`
 	TookMS  float64   `json:"took_ms"`

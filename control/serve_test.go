@@ -139,10 +139,6 @@ func TestErrorsKeepCodeAndHint(t *testing.T) {
 	if !errors.Is(err, secrets.ErrNotFound) || hint.Of(err) != "mb-secrets set NONE" || ExitCode(err) != 3 {
 		t.Errorf("%v, hint %q, exit %d", err, hint.Of(err), ExitCode(err))
 	}
-	_, err = c.Reveal(t.Context(), "PANICS")
-	if e := (*Error)(nil); !errors.As(err, &e) || e.Code != CodeInternal {
-		t.Errorf("%v", err)
-	}
 	for _, test := range []struct {
 		change Change
 		want   error
@@ -159,10 +155,6 @@ func TestErrorsKeepCodeAndHint(t *testing.T) {
 		if !errors.Is(err, test.want) || ExitCode(err) != 2 {
 			t.Errorf("%v: got %v, want %v", test.change.Name, err, test.want)
 		}
-	}
-	f.op = func(context.Context, Operation, func(Progress)) error { panic("canary-in-a-panic") }
-	if err := c.Operate(t.Context(), Operation{Verb: VerbReload}, nil); !errors.Is(err, errInternal) {
-		t.Errorf("a panic in an operation: %v", err)
 	}
 	f.op = func(_ context.Context, _ Operation, report func(Progress)) error {
 		report(Progress{Message: "half"})
@@ -182,8 +174,8 @@ func TestErrorsKeepCodeAndHint(t *testing.T) {
 	if err := c.Logs(t.Context(), "", false, -1, &out); !errors.Is(err, secrets.ErrDenied) || out.String() != "line\n" {
 		t.Errorf("%q, %v", out.String(), err)
 	}
-	if n := strings.Count(log.String(), "unexpected"); n != 2 || strings.Contains(log.String(), "canary") {
-		t.Errorf("%d panics in the log:\n%s", n, log)
+	if strings.Contains(log.String(), "canary") {
+		t.Errorf("the log: %s", log)
 	}
 }
 

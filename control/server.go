@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"minibot/secrets"
 )
 
 // The bounds of a connection. A person's commands are few and short, so they are tight.
@@ -33,6 +35,8 @@ type Server struct {
 	// Record keeps the event that a value was revealed, or was not, and to whom; it may be called concurrently. Without the
 	// record there is no revealing: none is done while Record is nil, nor one whose record fails.
 	Record func(Event) error
+	// Redact is what every answer and stream passes, save the value that was asked for; nil takes nothing out.
+	Redact *secrets.Redaction
 	// Drain is how long operations may go on after Serve was told to end; 0 means a second.
 	Drain time.Duration
 
@@ -41,7 +45,8 @@ type Server struct {
 
 // Serve accepts until ctx ends or ln fails, closes ln, and returns when every request and operation has ended. When
 // ctx ends, streams that follow end at once and operations have Drain to finish; then their context ends, and Serve
-// waits for them however long they take: an operation must heed its context. It returns nil when ctx ended it.
+// waits for them however long they take: an operation must heed its context. It returns nil when ctx ended it. A panic
+// of the backend ends it too, with an error: nobody knows what state it left behind.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	log := s.Logger
 	if log == nil {
@@ -50,7 +55,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	log = log.With("component", "control")
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
-	a := &api{backend: s.Backend, log: log, record: s.Record, streams: make(chan struct{}, maxStreams)}
+	ctx, broken := context.WithCancelCause(ctx)
+	defer broken(nil)
+	a := &api{backend: s.Backend, log: log, redact: s.Redact, record: s.Record, broken: func() { broken(errPanicked) },
+		streams: make(chan struct{}, maxStreams)}
 	var conns connections
 	srv := &http.Server{
 		Handler:                      a.routes(life, ctx.Done()),
@@ -72,6 +80,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	var failed error
 	select {
 	case <-ctx.Done():
+		if cause := context.Cause(ctx); errors.Is(cause, errPanicked) {
+			failed = cause
+		}
 	case err := <-served:
 		failed = fmt.Errorf("accept on %s: %w", ln.Addr(), err)
 		served <- nil

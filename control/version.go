@@ -15,7 +15,7 @@ import (
 var Version = "dev"
 
 // Wire is the version of what the two programs say to each other. It rises when one could misunderstand the other.
-const Wire = 2
+const Wire = 3
 
 // The headers of every request and answer.
 const (

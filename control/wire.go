@@ -1,8 +1,13 @@
 // Package control is how a person's commands reach the daemon: HTTP and JSON over a unix socket.
 //
 // It owns the wire types, the server and the client, and declares the Backend that the server serves. It guarantees
-// that only the socket owner's uid is served and that an operation goes on when its caller leaves. It never touches
-// a store, an engine or a service itself.
+// that only the socket owner's uid is served, that a client speaks to nobody else's socket, that who says nothing keeps
+// nobody waiting, and that an operation goes on when its caller leaves. A value leaves through one call only, GET
+// /v1/secrets/NAME: not too often for each name, and not before the event log has who asked. It never touches a store, an
+// engine or a service itself.
+//
+// The uid is the kernel's, of who connected. A process of the same user that passes a connection on to somebody else is out
+// of reach, as is everything that this user's own programs do.
 package control
 
 import (
@@ -69,19 +74,19 @@ type Store struct {
 // Service is one service of the compose project.
 type Service struct {
 	Name      string    `json:"name"`
-	Container string    `json:"container"` // the container's name
-	State     string    `json:"state"`     // running, starting, waiting, stopped, exited, healing, degraded, missing, paused
-	Health    string    `json:"health"`    // healthy, unhealthy, starting, or "" without a healthcheck or while not running
-	Restarts  int       `json:"restarts"`  // heals since the daemon started
-	Since     time.Time `json:"since"`     // when the container started, or when State began
-	Secrets   []string  `json:"secrets"`   // names, sorted
+	Container string    `json:"container"`             // the container's name
+	State     string    `json:"state"`                 // running, starting, waiting, stopped, exited, healing, degraded, missing, paused
+	Health    string    `json:"health"`                // healthy, unhealthy, starting, or "" without a healthcheck or while not running
+	Restarts  int       `json:"restarts"`              // heals since the daemon started
+	Since     time.Time `json:"since"`                 // when the container started, or when State began
+	Secrets   []string  `json:"secrets" redact:"name"` // names, sorted
 	Reason    string    `json:"reason,omitempty"`
 	LastLog   []string  `json:"last_log,omitempty"` // of a degraded service: its last lines, redacted
 }
 
 // Secret is what may be shown of a secret. State is "current", "pending", "missing" or "unused".
 type Secret struct {
-	Name        string     `json:"name"`
+	Name        string     `json:"name" redact:"name"`
 	Set         bool       `json:"set"`
 	Changed     *time.Time `json:"changed"` // nil when not set
 	UsedBy      []string   `json:"used_by"`
@@ -102,7 +107,7 @@ type Event struct {
 	Time    time.Time `json:"time"`
 	Kind    string    `json:"kind"` // phase, start, healthy, unhealthy, exit, heal, stop, deliver, secret, age, error, …
 	Service string    `json:"service,omitempty"`
-	Secret  string    `json:"secret,omitempty"`
+	Secret  string    `json:"secret,omitempty" redact:"name"`
 	Message string    `json:"message"`
 	// LatencyMS is, in milliseconds, how long an action was issued after the engine event that caused it had arrived.
 	LatencyMS float64 `json:"latency_ms,omitempty"`
@@ -112,7 +117,7 @@ type Event struct {
 type Progress struct {
 	Time    time.Time `json:"time"`
 	Step    string    `json:"step,omitempty"` // of a rotation
-	Secret  string    `json:"secret,omitempty"`
+	Secret  string    `json:"secret,omitempty" redact:"name"`
 	Service string    `json:"service,omitempty"`
 	Message string    `json:"message,omitempty"`
 	Done    bool      `json:"done,omitempty"`
@@ -162,12 +167,20 @@ type Change struct {
 	Generate bool         `json:"generate,omitempty"`
 }
 
+// wipe clears the values that came in, once whoever took them has copies of their own.
+func (o ChangeOrder) wipe() {
+	for _, c := range o.Changes {
+		clear(c.Value)
+	}
+}
+
 // Backend is what the server serves: the daemon. Methods are called concurrently. Errors are turned into [Error] by
 // what they wrap (secrets.ErrNotFound, secrets.ErrLocked, …) and their hint.
 type Backend interface {
 	StackBackend
 	SecretsBackend
 	HistoryBackend
+	AuditBackend
 }
 
 // StackBackend shows and drives the stack.
@@ -183,7 +196,8 @@ type SecretsBackend interface {
 	Secrets(ctx context.Context) ([]Secret, error)
 	Reveal(ctx context.Context, name secrets.Name) (secrets.Value, error)
 	// Change stores all changes, then brings them into force; context and report are as in Operate. The server has
-	// checked that names are valid and distinct and that each change has either a valid value or Generate.
+	// checked that names are valid and distinct and that each change has either a valid value or Generate. It clears the
+	// values in order when Change returns.
 	Change(ctx context.Context, order ChangeOrder, report func(Progress)) error
 	// Rotate makes new values and brings them into force as Change does, or the previous ones with Rollback. The server
 	// has checked r.

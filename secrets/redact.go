@@ -1,12 +1,9 @@
 package secrets
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strings"
-	"sync"
 )
 
 // minRedacted is the shortest value and form, in bytes, that a [Redactor] looks for: shorter ones occur by chance in
@@ -26,31 +23,16 @@ type Redactor struct {
 	forms sealed[*formTable]
 }
 
-// formTable holds the forms by their first byte, longest first.
-type formTable [256][]string
-
 // Format hides what the Redactor looks for, under every verb.
 func (*Redactor) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("secrets.Redactor")) }
 
 // NewRedactor makes a Redactor for values; zero ones are left out.
 func NewRedactor(values ...Value) *Redactor {
-	var all []string
+	table := newFormTable()
 	for _, value := range values {
-		all = append(all, formsOf(string(value.bytes()))...)
+		table.learn(value)
 	}
-	slices.SortFunc(all, func(a, b string) int {
-		if len(a) != len(b) {
-			return len(b) - len(a)
-		}
-		return strings.Compare(a, b)
-	})
-	var table formTable
-	for _, form := range slices.Compact(all) {
-		if len(form) >= minRedacted {
-			table[form[0]] = append(table[form[0]], form)
-		}
-	}
-	return &Redactor{seal(&table)}
+	return &Redactor{seal(table)}
 }
 
 // Redact returns text with every form of every value replaced. It does not change text.
@@ -79,7 +61,7 @@ func (r *Redactor) isEmpty() bool { return r == nil || r.forms.open() == nil }
 func (r *Redactor) scan(out, text []byte, covered int, final bool) ([]byte, []byte, int) {
 	table := r.forms.open()
 	kept := covered // text[kept:i] is to be copied
-	for i := range text {
+	for i := table.next(text, 0); i < len(text); i = table.next(text, i+1) {
 		end, open := table.match(text[i:])
 		if open && !final {
 			if i > kept {
@@ -103,73 +85,10 @@ func (r *Redactor) scan(out, text []byte, covered int, final bool) ([]byte, []by
 	return out, nil, 0
 }
 
-// match returns the length of the longest form that text begins with, 0 for none, and whether text may be the
-// beginning of a longer one.
-func (table *formTable) match(text []byte) (length int, open bool) {
-	for _, form := range table[text[0]] {
-		if len(form) > len(text) {
-			open = open || form[:len(text)] == string(text)
-		} else if form == string(text[:len(form)]) {
-			return len(form), open
-		}
-	}
-	return 0, open
-}
-
-// Writer returns a writer that redacts what passes through it to w, also a value that is split over several writes.
-// Everything is passed on at once, except an end that may be the beginning of a value: that waits for the next
-// write or Close, and is at most as long as the longest form of a value. Close passes on what waits and leaves w
-// open. Safe for concurrent use. After an error of w every call returns that error.
+// Writer returns a writer that redacts what passes through it to w; see [Redaction.Writer].
 func (r *Redactor) Writer(w io.Writer) io.WriteCloser {
 	if r.isEmpty() {
 		r = NewRedactor()
 	}
-	return &redactingWriter{redactor: r, to: w}
-}
-
-type redactingWriter struct {
-	redactor *Redactor
-	to       io.Writer
-
-	mu      sync.Mutex
-	held    []byte
-	covered int
-	err     error
-}
-
-func (w *redactingWriter) Write(p []byte) (int, error) {
-	if err := w.pass(p, false); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-func (w *redactingWriter) Close() error {
-	err := w.pass(nil, true)
-	if errors.Is(err, errWriterClosed) {
-		return nil
-	}
-	return err
-}
-
-var errWriterClosed = errors.New("write to a closed redacting writer")
-
-func (w *redactingWriter) pass(p []byte, final bool) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.err != nil {
-		return w.err
-	}
-	text := append(w.held, p...)
-	out, rest, covered := w.redactor.scan(nil, text, w.covered, final)
-	w.held, w.covered = slices.Clone(rest), covered
-	if len(out) > 0 {
-		if _, w.err = w.to.Write(out); w.err != nil {
-			return w.err
-		}
-	}
-	if final {
-		w.err = errWriterClosed
-	}
-	return nil
+	return &redactingWriter{newest: func() *Redactor { return r }, to: w}
 }

@@ -3,12 +3,14 @@ package stack
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,6 +36,9 @@ type configFile struct {
 func configFiles(p *types.Project, service types.ServiceConfig) ([]configFile, error) {
 	var files []configFile
 	for i, reference := range service.Configs {
+		if err := checkConfigTarget(cmp.Or(reference.Target, "/"+reference.Source)); err != nil {
+			return nil, &fault{path: []string{"services", service.Name, "configs", strconv.Itoa(i)}, err: err}
+		}
 		source := p.Configs[reference.Source]
 		content := source.Content
 		if content == "" && source.Environment != "" {
@@ -62,6 +67,14 @@ func configFiles(p *types.Project, service types.ServiceConfig) ([]configFile, e
 		files = append(files, f)
 	}
 	return files, nil
+}
+
+// checkConfigTarget refuses a path that is another one than it looks like.
+func checkConfigTarget(target string) error {
+	if clean := path.Join("/", target); clean != "/"+strings.TrimPrefix(target, "/") || clean == "/" || printable(target) != target {
+		return fmt.Errorf("target %q is not a plain path of a file", abridged(target, maxPath))
+	}
+	return nil
 }
 
 // labelConfigs notes the content of a service's configs in its definition.

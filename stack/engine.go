@@ -34,6 +34,7 @@ type Engine struct {
 	noswap bool // the engine's kernel can keep tmpfs out of the swap
 	// seccomp: the engine takes its built-in profile by name, which counts where its default is another one.
 	seccomp bool
+	secure  bool // the connection is one of TLS
 
 	creating sync.Mutex // one Create at a time
 	compose  api.Compose
@@ -115,7 +116,7 @@ func dialOne(ctx context.Context, c candidate) (*Engine, error) {
 		old = append(old, client.WithTLSClientConfig(ca, cert, key))
 		current = append(current, moby.WithTLSClientConfig(ca, cert, key))
 	}
-	e := &Engine{delivering: newGate(), known: map[place]record{}, fed: map[string]string{}}
+	e := &Engine{secure: c.tlsDir != "", delivering: newGate(), known: map[place]record{}, fed: map[string]string{}}
 	var err error
 	if e.docker, err = client.NewClientWithOpts(old...); err != nil {
 		return nil, err

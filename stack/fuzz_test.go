@@ -1,101 +1,60 @@
 package stack
 
 import (
-	"archive/tar"
-	"bytes"
-	"context"
-	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-	"unicode/utf8"
 
 	"minibot/hint"
 )
 
-// FuzzLoad holds that a compose file of whatever content is either loaded or a LoadError with advice, and soon.
-func FuzzLoad(f *testing.F) {
-	for _, seed := range []string{
-		fullCompose, "services: { a: { image: b } }", "a: &a [*a]", "services: { a: { extends: { file: ../x, service: y } } }", "include: [{ path: [/etc/passwd, b] }]",
-		"services: { a: { image: b, env_file: /dev/zero, secrets: [{ source: s, target: ../../x }] } }\nsecrets: { s: { environment: S } }",
-		"x: &x { <<: *x }", "services: { a: { image: \"${A:-${B:-${C}}}\" } }", "name: \"\\e[31m\"", "---\n---\nservices: {}", "services: { \"a/b\": { image: !reset b } }", "? [a]: b", "!!binary x",
-	} {
-		f.Add(seed)
+// FuzzLint holds that no compose file and no env_file makes Lint, Check or Load panic or go on without end, that findings are
+// one line each, and that nothing is found where no secret is declared.
+func FuzzLint(f *testing.F) {
+	for _, test := range exposedFiles {
+		f.Add(test.text, test.more["a.env"], test.more["more.yaml"])
 	}
-	f.Fuzz(func(t *testing.T, text string) {
-		if len(text) > 16<<10 || strings.Contains(text, "include") && strings.Contains(text, "..") {
-			return // what is large is slow; and what lies about in the temporary folder is no input
-		}
-		dir := filepath.Join(t.TempDir(), "p")
-		file := filepath.Join(dir, "compose.yaml")
-		if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		p, err := Load(ctx, LoadOptions{File: file})
-		if ctx.Err() != nil {
-			t.Fatal("it takes too long")
-		}
-		if err != nil {
-			if located := (*LoadError)(nil); !errors.As(err, &located) || hint.Of(err) == "" {
-				t.Errorf("%v, hint %q", err, hint.Of(err))
-			}
-			return
-		}
-		for name, service := range p.Services {
-			for _, file := range service.Files {
-				if file.Name == "" || file.Name == "." || strings.HasPrefix(file.Name, "..") || strings.ContainsAny(file.Name, "/\x00") {
-					t.Errorf("%s: the file %q", name, file.Name)
-				}
-			}
-		}
-	})
-}
-
-// FuzzLocate holds that no message of Compose about any file makes the search for its place panic or leave the file.
-func FuzzLocate(f *testing.F) {
-	f.Add("services:\n  a:\n    image: b\n", `services.a.image must be a "string"`)
-	f.Add("a: &a { b: *a }", "services.a.b")
-	f.Add("x: &x { <<: [*x, *x] }", `service "x" refers to undefined network "y"`)
-	f.Add("- a\n- b", "yaml: line 99999999999999999999: x")
-	f.Fuzz(func(t *testing.T, text, message string) {
-		file := writeCompose(t, text)
-		line, _ := guess(parseNodes(file), message)
-		if line < 0 || !strings.Contains(message, "yaml") && line > strings.Count(text, "\n")+strings.Count(text, "\r")+2*strings.Count(text, "\u0085")+strings.Count(text, "\u2028")+strings.Count(text, "\u2029")+1 {
-			t.Errorf("line %d", line)
-		}
-		err := locate(file, errors.New(message))
-		if located := (*LoadError)(nil); !errors.As(err, &located) || hint.Of(err) == "" || utf8.ValidString(message) && !utf8.ValidString(err.Error()) {
-			t.Errorf("%v", err)
-		}
-	})
-}
-
-// FuzzDeliveryRecord holds that no archive that comes out of the keeper makes its reader panic or take more than it may.
-func FuzzDeliveryRecord(f *testing.F) {
-	var archive bytes.Buffer
-	w := tar.NewWriter(&archive)
-	body := []byte(`{"open":true,"salt":"AAAA","files":["A","../B"]}`)
-	if err := errors.Join(w.WriteHeader(&tar.Header{Name: "record", Size: int64(len(body)), Mode: 0o600}), func() error { _, err := w.Write(body); return err }(), w.Close()); err != nil {
+	for _, test := range badFiles {
+		f.Add(test.text, "A=1\n", "")
+	}
+	f.Add("include: [more.yaml, compose.yaml]\n"+lintHead, "", "include: [{ path: [compose.yaml], env_file: [a.env] }]\n")
+	f.Add("x: &a [*a]\n", "", "")
+	dir, err := os.MkdirTemp("", "mb-fuzz-")
+	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(archive.Bytes())
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, archive []byte) {
-		data, err := firstFile(bytes.NewReader(archive))
+	f.Cleanup(func() { _ = os.RemoveAll(dir) }) // in the temporary folder
+	f.Fuzz(func(t *testing.T, text, env, more string) {
+		if strings.Contains(text+more, "..") || strings.Contains(text+more, "/") {
+			return // no other file of this machine
+		}
+		for name, content := range map[string]string{"compose.yaml": text, "a.env": env, "more.yaml": more} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o := LoadOptions{File: filepath.Join(dir, "compose.yaml")}
+		findings, err := Check(t.Context(), o)
 		if err != nil {
-			return
+			t.Fatal(err)
 		}
-		if len(data) > maxRecordSize {
-			t.Errorf("%d bytes", len(data))
+		exposed := 0
+		for _, finding := range findings {
+			if line := finding.String(); printable(line) != line || finding.Message == "" || finding.Line < 0 {
+				t.Errorf("%q", line)
+			}
+			if finding.Code == CodeExposed {
+				exposed++
+			}
 		}
-		var r record
-		if json.Unmarshal(data, &r) == nil && len(r.unwanted(nil)) != len(r.Files) {
-			t.Errorf("%+v", r)
+		if exposed > 0 && !strings.Contains(text+more, "environment") {
+			t.Errorf("found where nothing is declared: %v", findings)
+		}
+		if p, err := Load(t.Context(), o); err != nil && hint.Of(err) == "" {
+			t.Errorf("no hint: %v", err)
+		} else if err == nil && exposed > 0 {
+			t.Errorf("%s loads although %d places pass secrets on", p.Name, exposed)
 		}
 	})
 }

@@ -102,6 +102,10 @@ var exposedFiles = map[string]struct {
 		[]string{"DB compose.yaml:8 services.lower.environment.DB", "DB compose.yaml:8 services.web2.environment.DB"}},
 	"extends another file": {top(`  all: { extends: { file: base.yaml, service: base } }`), map[string]string{"base.yaml": "services:\n  base:\n    image: x\n    command: run $DB\n"},
 		[]string{"DB base.yaml:4 services.all.command"}},
+	"extends a file by a variable": {top(`  all: { extends: { file: "${NAME:-base}.yaml", service: base } }`), map[string]string{"base.yaml": "services:\n  base:\n    image: x\n    command: run $DB\n"},
+		[]string{"DB base.yaml:4 services.all.command"}}, // by placeholder alone
+	"anchor that does not load": {"x-base: &b\n  ports: [ \"${DB}:80\" ]\nservices:\n  a: { <<: *b, image: a }\nsecrets: { DB: { environment: DB } }\n", nil,
+		[]string{"DB compose.yaml:2 services.a.ports.0"}}, // with nothing interpolated alone
 	"includes another file": {top(`include: [more.yaml]`), map[string]string{"more.yaml": "services:\n  more:\n    image: x\n    command: run $DB\n"},
 		[]string{"DB more.yaml:4 services.more.command"}},
 	"declared in an included file": {"include: [{ path: more.yaml }]\nservices: { a: { image: a, command: \"$DB\" } }\n", map[string]string{"more.yaml": "secrets: { DB: { environment: DB } }\n"},

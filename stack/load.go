@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -203,10 +204,27 @@ func resolveFiles(p *types.Project) (*types.Project, error) {
 		}
 	}
 	p, err := p.WithServicesEnvironmentResolved(false)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		p, err = p.WithServicesLabelsResolved(false)
 	}
-	return p.WithServicesLabelsResolved(false)
+	if err != nil {
+		return nil, withoutQuote(err)
+	}
+	return p, nil
+}
+
+// readFailure is how Compose's message of an env_file begins. What follows quotes the file, whose lines are values.
+var readFailure = regexp.MustCompile(`^failed to read .*?: line \d+`)
+
+func withoutQuote(err error) error {
+	text := err.Error()
+	if begin := readFailure.FindString(text); begin != "" {
+		return errors.New(begin + " is not NAME=VALUE")
+	}
+	if strings.HasPrefix(text, "failed to read") {
+		return errors.New("an env_file or a label_file cannot be read: a line of it is not NAME=VALUE")
+	}
+	return err
 }
 
 // substitute replaces a text's variables. Compose makes an unset one a blank and warns; here it is an error, because a

@@ -387,3 +387,11 @@ func TestNamesSeccomp(t *testing.T) {
 		}
 	}
 }
+
+// writeBeside writes another file into the folder of a compose file.
+func writeBeside(t testing.TB, file, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(filepath.Dir(file), name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

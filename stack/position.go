@@ -15,7 +15,7 @@ import (
 )
 
 // LoadError says what is wrong with a compose file, and where. Line counts from 1; it is 0, and Path empty, where
-// that cannot be told.
+// that cannot be told. Its text is printable and short, whatever stands in the file.
 type LoadError struct {
 	File string
 	Line int
@@ -29,9 +29,31 @@ func (e *LoadError) Error() string {
 		where += ":" + strconv.Itoa(e.Line)
 	}
 	if e.Path != "" {
-		where += ": " + e.Path
+		where += ": " + abridged(e.Path, maxPath)
 	}
-	return where + ": " + e.Err.Error()
+	lines := strings.Split(e.Err.Error(), "\n")
+	for i, line := range lines {
+		lines[i] = printable(abridged(line, maxMessage))
+	}
+	if len(lines) > maxLines {
+		lines = append(lines[:maxLines], "…")
+	}
+	return printable(where) + ": " + strings.Join(lines, "\n")
+}
+
+// What an error tells of a file, which may have anything for a name: bytes of a path and of a line, and lines.
+const (
+	maxPath    = 300
+	maxMessage = 1200
+	maxLines   = 100
+)
+
+// abridged cuts a text to some most bytes.
+func abridged(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 func (e *LoadError) Unwrap() error { return e.Err }

@@ -70,6 +70,7 @@ func (p *Project) rewrite() error {
 		if err != nil {
 			return err
 		}
+		service.Image, service.Build = view.Image, nil // nothing is built
 		p.rewritten.Services[name] = withoutSecrets(service)
 	}
 	if err := p.checkContainerNames(); err != nil {
@@ -133,9 +134,15 @@ func hasHealthcheck(h *types.HealthCheckConfig) bool {
 	return h != nil && !h.Disable && len(h.Test) > 0 && h.Test[0] != "NONE"
 }
 
+// maxName is the most bytes of a service's name, and of a secret's file: names of containers and volumes, and the names of
+// files on their way, are made of them, and a file's has at most 255.
+const maxName = 200
+
 func checkService(name string, service types.ServiceConfig) error {
 	at := []string{"services", name}
 	switch {
+	case len(name) > maxName:
+		return &fault{path: at, err: fmt.Errorf("a service's name has at most %d characters", maxName), hint: "give the service another name"}
 	case name == KeeperService:
 		return &fault{path: at, err: errors.New("this name is reserved for the container that holds the secrets"), hint: "give the service another name"}
 	case len(service.PreStart) > 0:
@@ -229,7 +236,7 @@ func plainTarget(target, name string) error {
 	case path.IsAbs(target) && (name == target || strings.Contains(name, "/")):
 		return hint.Wrap(fmt.Errorf("target %q: %w", target, errTarget),
 			"write `target: %s`, and have the program read %s", path.Base(target), path.Join(secretsDir, path.Base(target)))
-	case strings.ContainsAny(name, "/\x00") || strings.HasPrefix(name, "."):
+	case strings.Contains(name, "/") || strings.HasPrefix(name, ".") || printable(name) != name || len(name) > maxName:
 		return hint.Wrap(fmt.Errorf("target %q is not a plain file name: %w", target, errTarget), "a name without a slash, which does not begin with a dot")
 	}
 	return nil

@@ -20,10 +20,11 @@ const (
 	maxFile      = 1 << 20 // bytes of one file, env_file included
 	maxFiles     = 100     // that include and extend one another
 	maxDocuments = 100     // in one file
-	maxNodes     = 100_000 // of one document, aliases written out
+	maxNodes     = 20_000  // of one document, aliases written out
+	maxKey       = 1000    // bytes of a name: Compose compares it with patterns
 	maxDepth     = 100     // of one document, likewise
 	maxResets    = 100     // !reset and !override: each is compared with every node
-	maxWork      = 1 << 27 // of one document: bytes of a text times the $ in it, summed up
+	maxWork      = 1 << 23 // of one document: bytes of a text times the ${ in it, summed up
 )
 
 var (
@@ -43,6 +44,7 @@ type sources struct {
 	list     []source
 	envFiles []envFile // that serve the variables of included files
 	seen     map[string]bool
+	root     string // the compose file's folder, without symlinks
 }
 
 // envFile is an env_file, and where it is named.
@@ -83,6 +85,9 @@ func (s *sources) add(file, dir string) error {
 		}
 		return outOfBounds(file, 0, cause(err))
 	}
+	if err := s.inside(file); err != nil {
+		return outOfBounds(file, 0, err)
+	}
 	source := source{file: file}
 	for decoder := yaml.NewDecoder(bytes.NewReader(text)); ; {
 		var document yaml.Node
@@ -105,6 +110,26 @@ func (s *sources) add(file, dir string) error {
 		if err := s.follow(root, dir); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// inside refuses a file that lies outside of the compose file's folder, where it is more than a part of the project: what
+// Compose says of it would quote it.
+func (s *sources) inside(file string) error {
+	real, err := filepath.EvalSymlinks(file)
+	if err != nil {
+		return err
+	}
+	if s.root == "" {
+		s.root = filepath.Dir(file)
+		if s.root, err = filepath.EvalSymlinks(s.root); err != nil {
+			return err
+		}
+		return nil // the compose file itself, which may be a symlink
+	}
+	if rest, err := filepath.Rel(s.root, real); err != nil || !filepath.IsLocal(rest) {
+		return fmt.Errorf("lies outside of %s, the compose file's folder", s.root)
 	}
 	return nil
 }
@@ -269,9 +294,12 @@ func (m *meter) weigh(node *yaml.Node, file string) (weight, error) {
 	if node.Tag == "!reset" || node.Tag == "!override" {
 		w.resets++
 	}
-	w.work = len(node.Value) * strings.Count(node.Value, "$")
+	w.work = len(node.Value) * strings.Count(node.Value, "${")
 	m.open = append(m.open, node)
-	for _, part := range parts {
+	for i, part := range parts {
+		if node.Kind == yaml.MappingNode && i%2 == 0 && len(part.Value) > maxKey {
+			return w, outOfBounds(file, part.Line, fmt.Errorf("a name of more than %d characters", maxKey))
+		}
 		p, err := m.weigh(part, file)
 		if err != nil {
 			return w, err

@@ -37,7 +37,8 @@ type app struct {
 	quiet    bool          // never ask, as in shell completion
 	patience time.Duration // how long to wait for a daemon that holds the store and does not answer
 	choose   func(context.Context) (kind, why string)
-	security string // the program of the store "security"; "" is macOS's own
+	release  func() error // gives a program that takes this one's place what its user set; may be nil
+	security string       // the program of the store "security"; "" is macOS's own
 
 	place   *place
 	opened  secrets.Store

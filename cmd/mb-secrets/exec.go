@@ -66,6 +66,11 @@ func (a *app) exec(ctx context.Context, only []string, narrowed bool, args []str
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if a.release != nil {
+		if err := a.release(); err != nil {
+			return err
+		}
+	}
 	return &exitStatus{fmt.Errorf("exec %s: %w", path, syscall.Exec(path, args, env)), 126}
 }
 

@@ -18,5 +18,5 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
-	os.Exit(run(ctx, os.Args[1:], console.New(os.Stdin, os.Stdout, os.Stderr)))
+	os.Exit(hardened(ctx, os.Args[1:], console.New(os.Stdin, os.Stdout, os.Stderr)))
 }

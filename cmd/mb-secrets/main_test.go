@@ -50,7 +50,7 @@ func testMain() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	os.Exit(a.run(ctx, os.Args[1:]))
+	os.Exit(a.hardened(ctx, os.Args[1:]))
 }
 
 func TestScripts(t *testing.T) {
@@ -209,6 +209,7 @@ func serveFake(home string, backend control.Backend) (end func() error, err erro
 type fakeDaemon struct {
 	control.StackBackend
 	control.HistoryBackend
+	control.AuditBackend
 	local
 	done  []control.Receipt // the newest last
 	goOn  chan struct{}     // when set, a rotation that has adopted waits for it

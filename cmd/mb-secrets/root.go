@@ -14,6 +14,7 @@ import (
 	"minibot/console"
 	"minibot/control"
 	"minibot/hint"
+	"minibot/process"
 	"minibot/secrets"
 	"minibot/secrets/stores"
 )
@@ -21,9 +22,19 @@ import (
 const exitCodes = `Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 rolled back, 5 recovery pending, 6 minibotd unreachable,
 7 store missing, locked, denied or unavailable, 130 interrupted.`
 
-// run carries out one command line and returns the exit code.
-func run(ctx context.Context, args []string, io *console.IO) int {
-	return (&app{io: io, patience: daemonPatience, choose: stores.Choose}).run(ctx, args)
+// hardened carries out one command line in this process alone, where no other one can look on, and returns the exit code.
+func hardened(ctx context.Context, args []string, io *console.IO) int {
+	return (&app{io: io, patience: daemonPatience, choose: stores.Choose}).hardened(ctx, args)
+}
+
+func (a *app) hardened(ctx context.Context, args []string) int {
+	release, err := process.HardenUntilExec()
+	if err != nil {
+		a.io.Error(err)
+		return control.ExitCode(err)
+	}
+	a.release = release
+	return a.run(ctx, args)
 }
 
 func (a *app) run(ctx context.Context, args []string) int {

@@ -153,7 +153,6 @@ func (d *daemon) byHand(ctx context.Context) (was map[secrets.Name]secrets.Value
 			others = true
 		default:
 			was[r.Name] = before
-			d.redact.learn([]secrets.Value{value})
 		}
 	}
 	return was, others, errors.Join(faults...)

@@ -65,7 +65,7 @@ func (d *daemon) Change(ctx context.Context, order control.ChangeOrder, report f
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	if err := d.ready(ctx); err != nil { // what is not known to live in a database would be overwritten
-		return d.outcome(err)
+		return ending(err)
 	}
 	values, err := d.valuesOf(order.Changes)
 	if err != nil {
@@ -87,7 +87,9 @@ func (d *daemon) carryOut(ctx context.Context, kind string, order control.Order,
 	for name := range values {
 		d.record(control.Event{Kind: "secret", Secret: string(name), Message: "change begins: " + kind})
 	}
-	d.redact.learn(slices.Collect(maps.Values(values)))
+	for name, value := range values { // before anything is done with it
+		d.learn(name, value)
+	}
 	var err error
 	if d.lockedDown() != nil {
 		err = d.storeWhileLocked(ctx, values, d.say(report))
@@ -109,7 +111,7 @@ func (d *daemon) carryOut(ctx context.Context, kind string, order control.Order,
 	if errors.Is(err, rotation.ErrUnfinished) {
 		d.leftUnfinished(ctx, err)
 	}
-	return d.outcome(err)
+	return ending(err)
 }
 
 // leftUnfinished has a change that was left unfinished carried on.
@@ -157,37 +159,17 @@ func ending(err error) error {
 	return err
 }
 
-// outcome is ending, with nothing in its text that must not be shown.
-func (d *daemon) outcome(err error) error {
-	if err = ending(err); err == nil {
-		return nil
-	}
-	if text := d.redact.text(err.Error()); text != err.Error() {
-		return reworded{err, text}
-	}
-	return err
-}
-
-// reworded is an error that reads otherwise.
-type reworded struct {
-	error
-	text string
-}
-
-func (r reworded) Error() string { return r.text }
-func (r reworded) Unwrap() error { return r.error }
-
-// say passes what happens to services on to who waits for an operation, redacted.
+// say passes what happens to services on to who waits for an operation.
 func (d *daemon) say(report func(control.Progress)) saying {
 	return func(service, message string) {
-		report(control.Progress{Service: service, Message: d.redact.text(message)})
+		report(control.Progress{Service: service, Message: message})
 	}
 }
 
-// notes passes what happens in a rotation on to who waits for it, redacted.
+// notes passes what happens in a rotation on to who waits for it.
 func (d *daemon) notes(report func(control.Progress)) rotation.Report {
 	return func(n rotation.Note) {
-		report(control.Progress{Step: string(n.Step), Secret: string(n.Secret), Service: n.Service, Message: d.redact.text(n.Message)})
+		report(control.Progress{Step: string(n.Step), Secret: string(n.Secret), Service: n.Service, Message: n.Message})
 	}
 }
 

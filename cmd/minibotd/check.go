@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -15,9 +14,6 @@ import (
 	"minibot/hint"
 	"minibot/stack"
 )
-
-// errFindings makes check exit with 1 without another word.
-var errFindings = errors.New("there are findings")
 
 func (c *commands) checkCommand() *cobra.Command {
 	var asJSON bool
@@ -45,7 +41,7 @@ func (c *commands) checkCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := showFindings(c.io, findings, asJSON); err != nil {
+			if err := showFaults(c.io, findings, asJSON); err != nil {
 				return err
 			}
 			if len(findings) > 0 {
@@ -75,7 +71,7 @@ func (c *commands) checked(file string) (stack.LoadOptions, error) {
 	return stack.LoadOptions{File: file, Env: cfg.Env}, nil
 }
 
-func showFindings(io *console.IO, findings []stack.Finding, asJSON bool) error {
+func showFaults(io *console.IO, findings []stack.Finding, asJSON bool) error {
 	if asJSON {
 		if findings == nil {
 			findings = []stack.Finding{}

@@ -28,8 +28,11 @@ type commands struct {
 	homeFlag string
 }
 
-// errNotHealthy makes status exit with 1 without another word.
-var errNotHealthy = errors.New("not healthy")
+// Both make a command exit with 1 without another word: what it printed says all.
+var (
+	errNotHealthy = errors.New("not healthy")
+	errFindings   = errors.New("findings")
+)
 
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, io *console.IO) int {
@@ -60,7 +63,7 @@ func (c *commands) root() *cobra.Command {
 	commandline.Root(root, c.io, &c.homeFlag)
 	root.AddCommand(c.runCommand(), c.statusCommand(), c.eventsCommand(), c.logsCommand(),
 		c.reloadCommand(), c.restartCommand(), c.stopCommand(), c.startCommand(),
-		c.lockdownCommand(), c.unlockCommand(), c.checkCommand())
+		c.lockdownCommand(), c.unlockCommand(), c.checkCommand(), c.auditCommand(), c.crashFilterCommand())
 	return root
 }
 

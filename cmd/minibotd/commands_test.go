@@ -23,6 +23,7 @@ type fakeDaemon struct {
 	status control.Status
 	events []control.Event
 	log    string // "": what it was asked for
+	audit  []control.AuditLine
 }
 
 func (f *fakeDaemon) Status(context.Context) (control.Status, error) { return f.status, nil }
@@ -35,6 +36,18 @@ func (f *fakeDaemon) Operate(_ context.Context, op control.Operation, report fun
 		return hint.Wrap(errors.New("service sick is degraded"), "minibotd logs sick")
 	}
 	report(control.Progress{Service: op.Service, Message: string(op.Verb) + " \x1b[31mgoes on"})
+	return nil
+}
+
+func (f *fakeDaemon) Audit(_ context.Context, report func(control.AuditLine) error) error {
+	for _, line := range f.audit {
+		if line.Error != nil {
+			return line.Error
+		}
+		if err := report(line); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -44,7 +44,7 @@ type daemon struct {
 	paths  config.Paths
 	log    *slog.Logger
 	events *control.EventLog
-	redact *redaction
+	redact *secrets.Redaction // all that leaves the daemon passes it
 	open   opener
 
 	world      *world
@@ -60,6 +60,7 @@ type daemon struct {
 	refreshing sync.Mutex    // one refresh at a time
 	promoting  sync.Mutex    // held from a promotion until what it brought is read: it is no change by hand
 	opening    sync.Mutex    // one opening of the store, or move to another, at a time
+	auditing   sync.Mutex    // one audit at a time
 	lock       lock          // what is known of a lockdown
 
 	mu        sync.Mutex
@@ -81,7 +82,7 @@ type daemon struct {
 	passedOn  map[secrets.Name]secrets.Value // what the project was last made of, where it holds values
 }
 
-func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *control.EventLog, redact *redaction,
+func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *control.EventLog, redact *secrets.Redaction,
 	open opener, journal *rotation.Journal,
 ) (*daemon, error) {
 	stopped, err := readIntent(paths.Intent)
@@ -102,7 +103,8 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 	d.world.reload = d.reloadGateway
 	d.supervisor = supervisor.New(d.world, supervisor.Options{Logger: log, OnEvent: d.onSupervisorEvent})
 	d.rotator = rotation.New(d.store, journal, d.requirements, d.database, d, log)
-	d.rotator.At, d.rotator.Redact = crashPoint(), redact.text
+	d.rotator.At, d.rotator.Redact = crashPoint(), redact.Text
+	d.store.learn = d.learn
 	d.setPhase(control.PhaseWaitingForStore, nil)
 	return d, nil
 }

@@ -22,7 +22,7 @@ func (d *daemon) loadProject(ctx context.Context, values map[secrets.Name]secret
 	})
 }
 
-// exposedValues returns what the compose file is to pass on, and teaches the redaction that it must not be shown. A secret
+// exposedValues returns what the compose file is to pass on. A secret
 // that was deleted stays in force in what was made of it.
 func (d *daemon) exposedValues(ctx context.Context, names []secrets.Name, given map[secrets.Name]secrets.Value) (map[secrets.Name]secrets.Value, error) {
 	entries, err := d.store.List(ctx)
@@ -45,7 +45,6 @@ func (d *daemon) exposedValues(ctx context.Context, names []secrets.Name, given 
 		d.mu.Unlock()
 		values[name] = value
 	}
-	d.redact.learn(slices.Collect(maps.Values(values)))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.passedOn = values

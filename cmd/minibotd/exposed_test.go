@@ -99,3 +99,51 @@ func TestExposedSecretIsRecreatedChangedAndTakenBack(t *testing.T) {
 		}
 	}
 }
+
+// wrapper is the entrypoint that docs/compose.md shows for an image that takes its secret only from the environment.
+func wrapper(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/compose.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "entrypoint: ") && strings.Contains(line, "export API_KEY=") {
+			return line
+		}
+	}
+	t.Fatal("docs/compose.md shows no wrapper")
+	return ""
+}
+
+func TestWrapperOfTheDocsKeepsTheSecretOutOfInspect(t *testing.T) {
+	t.Parallel()
+	in := install(t, "", `name: ${MINIBOT_NAME}
+services:
+  app:
+    image: ${MINIBOT_REDIS_IMAGE}
+    container_name: "${MINIBOT_NAME}-app"
+    secrets: [API_KEY]
+    `+wrapper(t)+`
+    command: ["sh", "-c", "while :; do sleep 3600 & wait $$!; done"]
+    init: true
+    network_mode: none
+    stop_grace_period: 1s
+secrets:
+  API_KEY: { environment: API_KEY }
+`, nil)
+	in.must("API_KEY=canary wrapped \"$HOME\" value\n", "mb-secrets", "init")
+	in.start()
+	in.healthy(60 * time.Second)
+	of := `for p in /proc/[0-9]*; do tr '\0' '\n' < $p/environ | grep ^API_KEY= && exit; done`
+	if got := in.docker("exec", in.container("app"), "sh", "-c", of); strings.TrimSpace(got) != `API_KEY=canary wrapped "$HOME" value` {
+		t.Errorf("the application's environment has %q", got)
+	}
+	if out := in.docker("inspect", in.container("app")) + in.docker("diff", in.container("app")) + in.docker("logs", in.container("app")); strings.Contains(out, "canary") {
+		t.Errorf("the engine shows the value:\n%s", out)
+	}
+	in.must("canary-wrapped-second\n", "mb-secrets", "set", "API_KEY")
+	if got := in.docker("exec", in.container("app"), "sh", "-c", of); strings.TrimSpace(got) != "API_KEY=canary-wrapped-second" {
+		t.Errorf("after a change the application's environment has %q", got)
+	}
+}

@@ -26,7 +26,7 @@ const (
 	excerptTimeout = 5 * time.Second
 )
 
-// record puts an event into the log of events, redacted.
+// record puts an event into the log of events.
 func (d *daemon) record(e control.Event) {
 	if err := d.keep(e); err != nil {
 		d.log.Warn("event not kept", keyError, err)
@@ -36,7 +36,6 @@ func (d *daemon) record(e control.Event) {
 // keep is record for who must know whether the event was kept.
 func (d *daemon) keep(e control.Event) error {
 	e.Time = time.Now()
-	e.Message = d.redact.text(e.Message)
 	return d.events.Append(e)
 }
 
@@ -144,7 +143,7 @@ func (d *daemon) Logs(ctx context.Context, service string, follow bool, tail int
 			return err
 		})
 	}
-	return d.outcome(group.Wait())
+	return ending(group.Wait())
 }
 
 // followLog yields a service's log, run of its container after run, until ctx ends.
@@ -167,7 +166,7 @@ func (d *daemon) followLog(ctx context.Context, service string, tail int, yield 
 	}
 }
 
-// serviceLog yields a container's log line by line, redacted, and returns which run of the container it was. After
+// serviceLog yields a container's log line by line, and returns which run of the container it was. After
 // the run named last, it yields what a later one has written, and nothing of a container that was not started again.
 func (d *daemon) serviceLog(ctx context.Context, service string, options stack.LogOptions, last string, yield func(string) error) (run string, err error) {
 	engine, project, err := d.world.connect(ctx)
@@ -199,7 +198,7 @@ func (d *daemon) serviceLog(ctx context.Context, service string, options stack.L
 	for lines := bufio.NewReader(r); ; {
 		line, err := readLine(lines)
 		if text := trimNewline(line); text != "" || err == nil {
-			if err := yield(shorten(d.redact.text(text), maxLogLine)); err != nil {
+			if err := yield(shorten(d.redact.Text(text), maxLogLine)); err != nil { // a value cut in two would not be known
 				return c.Instance, err
 			}
 		}

@@ -87,7 +87,7 @@ func (d *daemon) Migrate(ctx context.Context, m control.Migration, report func(c
 		outcome = "move to the store " + m.To + " failed: " + err.Error()
 	}
 	d.record(control.Event{Kind: "secret", Message: outcome})
-	return d.outcome(err)
+	return ending(err)
 }
 
 func (d *daemon) migrate(ctx context.Context, m control.Migration, report func(control.Progress)) error {

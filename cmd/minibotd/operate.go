@@ -23,15 +23,15 @@ func (d *daemon) Operate(ctx context.Context, op control.Operation, report func(
 	say := d.say(report)
 	switch op.Verb {
 	case control.VerbLockdown:
-		return d.outcome(d.lockDown(ctx, op.Reason, say))
+		return ending(d.lockDown(ctx, op.Reason, say))
 	case control.VerbUnlock:
-		return d.outcome(d.unlock(ctx, op, say))
+		return ending(d.unlock(ctx, op, say))
 	case control.VerbCompromise:
-		return d.outcome(d.compromise(ctx, op, say))
+		return ending(d.compromise(ctx, op, say))
 	case control.VerbStop:
-		return d.outcome(d.operate(ctx, op, say))
+		return ending(d.operate(ctx, op, say))
 	}
-	return d.outcome(d.unlessLockedDown(ctx, func(ctx context.Context) error { return d.operate(ctx, op, say) }))
+	return ending(d.unlessLockedDown(ctx, func(ctx context.Context) error { return d.operate(ctx, op, say) }))
 }
 
 func (d *daemon) operate(ctx context.Context, op control.Operation, say saying) error {

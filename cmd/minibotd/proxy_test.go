@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/http"
@@ -18,19 +19,24 @@ import (
 type engineProxy struct {
 	t      *testing.T
 	socket string
+	engine string                                    // DOCKER_HOST; "" is the environment's
+	record func(*httputil.ReverseProxy) http.Handler // puts something between it and its callers; nil for nothing
 
 	mu     sync.Mutex
 	server *http.Server
 	before func(*http.Request) // called before a request is passed on
 }
 
-func newEngineProxy(t *testing.T) *engineProxy {
+func newEngineProxy(t *testing.T) *engineProxy { return proxyTo(t, "", nil) }
+
+// proxyTo is newEngineProxy for another engine, and for who wants to see all that passes.
+func proxyTo(t *testing.T, engine string, record func(*httputil.ReverseProxy) http.Handler) *engineProxy {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "mb-engine-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &engineProxy{t: t, socket: filepath.Join(dir, "docker.sock")}
+	p := &engineProxy{t: t, socket: filepath.Join(dir, "docker.sock"), engine: engine, record: record}
 	p.open()
 	t.Cleanup(func() { p.close(); _ = os.RemoveAll(dir) })
 	return p
@@ -52,10 +58,7 @@ func (p *engineProxy) open() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	engine := strings.TrimPrefix(os.Getenv("DOCKER_HOST"), "unix://")
-	if engine == "" {
-		engine = "/var/run/docker.sock"
-	}
+	engine := strings.TrimPrefix(cmp.Or(p.engine, os.Getenv("DOCKER_HOST"), "/var/run/docker.sock"), "unix://")
 	forward := &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "docker" },
 		FlushInterval: -1,
@@ -64,6 +67,10 @@ func (p *engineProxy) open() {
 		}},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	}
+	passOn := http.Handler(forward)
+	if p.record != nil {
+		passOn = p.record(forward)
+	}
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()
 		before := p.before
@@ -71,7 +78,7 @@ func (p *engineProxy) open() {
 		if before != nil {
 			before(r)
 		}
-		forward.ServeHTTP(w, r)
+		passOn.ServeHTTP(w, r)
 	})}
 	p.mu.Lock()
 	p.server = server

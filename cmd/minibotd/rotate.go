@@ -18,7 +18,7 @@ func (d *daemon) Rotate(ctx context.Context, r control.Rotation, report func(con
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	if err := d.ready(ctx); err != nil {
-		return d.outcome(err)
+		return ending(err)
 	}
 	if err := d.forbidden(); err != nil {
 		return hint.Wrap(err, "minibotd unlock, or mb-secrets rotate --compromised")
@@ -69,7 +69,7 @@ func (d *daemon) rehearse(ctx context.Context, order control.Order, names []secr
 		return err
 	}
 	defer d.changing(-1)
-	return d.outcome(d.rotator.Rehearse(ctx, names, order.By, d.notes(report)))
+	return ending(d.rotator.Rehearse(ctx, names, order.By, d.notes(report)))
 }
 
 // previous reads what was in force before.
@@ -110,7 +110,7 @@ func (d *daemon) Plan(ctx context.Context, r control.Rotation) (control.Plan, er
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	if err := d.ready(ctx); err != nil {
-		return control.Plan{}, d.outcome(err)
+		return control.Plan{}, ending(err)
 	}
 	rows, err := d.rows(ctx)
 	if err != nil {

@@ -95,7 +95,6 @@ func (d *daemon) Silent(name secrets.Name) []string {
 
 // Prepare makes a delivery ready. Its Commit puts the values into force here too.
 func (d *daemon) Prepare(ctx context.Context, values map[secrets.Name]secrets.Value) (database.Switch, error) {
-	d.redact.learn(slices.Collect(maps.Values(values)))
 	project, err := d.projectWith(ctx, values)
 	if err != nil {
 		return nil, err
@@ -168,7 +167,7 @@ func (d *daemon) Adopt(ctx context.Context, names []secrets.Name, report rotatio
 	return err
 }
 
-// lastWords reports the last lines, redacted, of the users that are not well.
+// lastWords reports the last lines of the users that are not well.
 func (d *daemon) lastWords(ctx context.Context, users map[string]bool, report rotation.Report) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), excerptTimeout)
 	defer cancel()

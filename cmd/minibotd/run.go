@@ -20,6 +20,7 @@ import (
 	"minibot/console"
 	"minibot/control"
 	"minibot/hint"
+	"minibot/process"
 	"minibot/secrets"
 	"minibot/secrets/stores"
 )
@@ -35,17 +36,24 @@ Waiting for the store or the engine is a state, not an end: see minibotd status.
 		Example: "  minibotd run\n  MINIBOT_HOME=~/other minibotd run",
 		Args:    commandline.Arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := process.Harden(); err != nil {
+				return err
+			}
 			paths, err := c.paths()
 			if err != nil {
 				return err
 			}
-			return runDaemon(cmd.Context(), paths, c.io)
+			stderr, lost := divert()
+			redact := &secrets.Redaction{}
+			c.io.Err = redact.Writer(stderr)
+			return runDaemon(cmd.Context(), paths, c.io, redact, lost)
 		},
 	}
 }
 
-// runDaemon holds the daemon's lock and socket while it serves.
-func runDaemon(ctx context.Context, paths config.Paths, io *console.IO) (err error) {
+// runDaemon holds the daemon's lock and socket while it serves. What goes to io.Err passes redact; lost tells that a crash
+// would not be reported any more.
+func runDaemon(ctx context.Context, paths config.Paths, io *console.IO, redact *secrets.Redaction, lost <-chan struct{}) (err error) {
 	hangup := notifyHangup(ctx) // first of all: until then the signal would end the program
 	if err := config.EnsureHome(paths); err != nil {
 		return err
@@ -69,13 +77,13 @@ func runDaemon(ctx context.Context, paths config.Paths, io *console.IO) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, events.Close()) }()
+	events.Redact = redact
 	journal, err := openJournal(paths.Rotation, events)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
-	redact := &redaction{}
-	log := slog.New(slog.NewTextHandler(redact.writer(io.Err), &slog.HandlerOptions{Level: cfg.Level()}))
+	log := slog.New(slog.NewTextHandler(io.Err, &slog.HandlerOptions{Level: cfg.Level()}))
 	d, err := newDaemon(cfg, paths, log, events, redact, func(ctx context.Context, kind string) (secrets.Store, error) {
 		return stores.Open(ctx, stores.Options{Kind: kind, Home: paths.Home, Passphrase: credential})
 	}, journal)
@@ -88,13 +96,22 @@ func runDaemon(ctx context.Context, paths config.Paths, io *console.IO) (err err
 		return err
 	}
 	log.Info("minibotd started", "version", control.Version, "pid", os.Getpid(), "home", paths.Home)
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return (&control.Server{Backend: d, Logger: log, Record: d.keep}).Serve(ctx, listener) })
+	crashOnSignal(d)
+	group, serving := errgroup.WithContext(ctx)
+	endInTime(ctx, serving, log)
+	ctx = serving
+	group.Go(func() error { watchFilter(ctx, lost, log); return nil })
+	group.Go(func() error { return d.server().Serve(ctx, listener) })
 	group.Go(func() error { return d.Serve(ctx, hangup) })
 	group.Go(func() error { return watchLock(ctx, paths.DaemonLock, held) })
 	err = group.Wait()
 	log.Info("minibotd ended; the stack goes on without being watched")
 	return err
+}
+
+// server serves d.
+func (d *daemon) server() *control.Server {
+	return &control.Server{Backend: d, Logger: d.log, Record: d.keep, Redact: d.redact}
 }
 
 // lockInterval is how often the daemon makes sure that its lock is still the one a second daemon would find.

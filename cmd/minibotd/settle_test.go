@@ -18,6 +18,7 @@ import (
 type fakeRuntime struct {
 	seen   supervisor.Seen
 	create error
+	takes  time.Duration // of a create
 }
 
 func (f *fakeRuntime) Observe(context.Context) (supervisor.Seen, error) { return f.seen, nil }
@@ -30,6 +31,7 @@ func (f *fakeRuntime) Watch(ctx context.Context, ready func(), _ func(string, ti
 
 func (f *fakeRuntime) Do(_ context.Context, action supervisor.Action) error {
 	if action.Kind == supervisor.ActionCreate {
+		<-time.After(f.takes)
 		return f.create
 	}
 	return nil

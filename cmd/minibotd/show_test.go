@@ -35,6 +35,7 @@ func TestShowStatus(t *testing.T) {
 				{Name: "TELEGRAM_BOT_TOKEN", State: "current", Age: control.AgeOverdue, Due: &lastMonth, RevokeURL: "https://t.me/BotFather"},
 				{Name: "TOKEN", State: "current", Age: control.AgeOK, Due: &now},
 			},
+			Exposed: []control.Exposed{{Secret: "TOKEN", Service: "web", Path: "services.web.environment.A\x1b", File: "/m/compose.yaml", Line: 7}},
 		}, `degraded for 2 hours: redis: exited\nwith 1
   hint: minibotd logs redis
 engine 20.10.24 (API 1.41), store age (open), minibotd v1, pid 42
@@ -45,6 +46,7 @@ postgres  minibot-postgres  running   healthy  2       3 hours
 redis     minibot-redis     degraded  -        0       just now   exited with 1\x1b[2J; 5 failed attempts
 side      minibot-side      missing   -        0       -
   redis | bad\x07 option
+warning: secret TOKEN is passed on in the clear: services.web.environment.A\x1b (/m/compose.yaml:7)
 secret API_KEY is not set: mb-secrets set API_KEY
 secret POSTGRES_PASSWORD: a new value waits for openclaw, postgres to take it
 secret REDIS_PASSWORD: the last change was rolled back: redis said\nno (mb-secrets history REDIS_PASSWORD)

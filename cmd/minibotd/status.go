@@ -115,10 +115,7 @@ func (d *daemon) Status(ctx context.Context) (control.Status, error) {
 		}
 	}
 	d.mu.Unlock()
-	out.Reason = d.redact.text(strings.ReplaceAll(out.Reason, "\n", "; "))
-	for i := range out.Services {
-		out.Services[i].Reason = d.redact.text(out.Services[i].Reason)
-	}
+	out.Reason = strings.ReplaceAll(d.redact.Text(out.Reason), "\n", "; ") // a value may have lines
 	slices.SortFunc(out.Services, func(a, b control.Service) int { return cmp.Compare(a.Name, b.Name) })
 	d.world.mu.Lock()
 	out.Engine = control.Engine{Version: d.world.info.Version, API: d.world.info.API, Host: d.world.info.Host}

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
-	"sync/atomic"
 
 	"minibot/hint"
 	"minibot/secrets"
@@ -18,6 +15,7 @@ import (
 type lateStore struct {
 	tried chan struct{} // closed after the first attempt
 	once  sync.Once
+	learn func(secrets.Name, secrets.Value) // is told every value that passes, before whoever asked has it; may be nil
 
 	mu      sync.Mutex
 	store   secrets.Store
@@ -83,7 +81,9 @@ func (l *lateStore) Get(ctx context.Context, name secrets.Name, slot secrets.Slo
 	if err != nil {
 		return secrets.Item{}, err
 	}
-	return store.Get(ctx, name, slot)
+	item, err := store.Get(ctx, name, slot)
+	l.tell(name, item.Value)
+	return item, err
 }
 
 // Put passes on to the store.
@@ -92,7 +92,14 @@ func (l *lateStore) Put(ctx context.Context, name secrets.Name, slot secrets.Slo
 	if err != nil {
 		return err
 	}
+	l.tell(name, value)
 	return store.Put(ctx, name, slot, value)
+}
+
+func (l *lateStore) tell(name secrets.Name, value secrets.Value) {
+	if l.learn != nil && !value.IsZero() {
+		l.learn(name, value)
+	}
 }
 
 // Delete passes on to the store.
@@ -120,54 +127,4 @@ func (l *lateStore) Promote(ctx context.Context, name secrets.Name) error {
 		return err
 	}
 	return secrets.Promote(ctx, store, name)
-}
-
-// redaction is what all of the daemon's output passes: log, events, errors and excerpts of container logs. It learns
-// values as they are read. Safe for concurrent use.
-type redaction struct {
-	current atomic.Pointer[secrets.Redactor]
-
-	mu    sync.Mutex
-	known []secrets.Value
-}
-
-// learn adds values to those that must never be shown. What was once secret stays so while the daemon lives.
-func (r *redaction) learn(values []secrets.Value) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	before := len(r.known)
-	for _, value := range values {
-		if !slices.ContainsFunc(r.known, value.Equal) {
-			r.known = append(r.known, value)
-		}
-	}
-	if len(r.known) > before {
-		r.current.Store(secrets.NewRedactor(r.known...))
-	}
-}
-
-func (r *redaction) text(s string) string {
-	if redactor := r.current.Load(); redactor != nil {
-		return redactor.String(s)
-	}
-	return s
-}
-
-// writer redacts each Write on its own; slog writes a record in one.
-func (r *redaction) writer(w io.Writer) io.Writer { return redactingWriter{r, w} }
-
-type redactingWriter struct {
-	redaction *redaction
-	to        io.Writer
-}
-
-func (w redactingWriter) Write(p []byte) (int, error) {
-	out := p
-	if redactor := w.redaction.current.Load(); redactor != nil {
-		out = redactor.Redact(bytes.Clone(p))
-	}
-	if _, err := w.to.Write(out); err != nil {
-		return 0, err
-	}
-	return len(p), nil
 }

@@ -126,7 +126,11 @@ func TestKeeperIsFedBeforeAnyServiceStarts(t *testing.T) {
 			direct.t, direct.engine = t, "" // past the proxy
 			before, begin := direct.started("killed"), time.Now()
 			direct.unseen(proxy, fault.commands)
-			direct.restarted("killed", before)
+			direct.poll("started again", time.Minute, func() bool {
+				now := direct.started("killed")
+				return now != before && strings.HasSuffix(now, "true")
+			}, direct.servicesUp)
+			direct.healthy(time.Minute)
 			direct.allFed(1)
 			first := fault.up
 			if !fault.kept {

@@ -10,7 +10,15 @@ import (
 	"minibot/secrets"
 )
 
-// readValues reads every required secret that is set, and teaches the redaction what must never be shown.
+// learn teaches the redaction what must never be shown: every value that passes the store, of whatever slot, and every one
+// that is about to. A user's name that changes together with its password is none: it stands in the compose file.
+func (d *daemon) learn(name secrets.Name, value secrets.Value) {
+	if !slices.ContainsFunc(d.requirements(), func(r secrets.Requirement) bool { return r.Rotate.UserName == name }) {
+		d.redact.Learn(value)
+	}
+}
+
+// readValues reads every required secret that is set, in every slot.
 func (d *daemon) readValues(ctx context.Context) (map[secrets.Name]secrets.Value, error) {
 	at := time.Now()
 	entries, err := d.store.List(ctx)
@@ -18,7 +26,6 @@ func (d *daemon) readValues(ctx context.Context) (map[secrets.Name]secrets.Value
 		return nil, err
 	}
 	values := map[secrets.Name]secrets.Value{}
-	var known []secrets.Value
 	required := d.requirements()
 	for _, e := range entries {
 		if !slices.ContainsFunc(required, func(r secrets.Requirement) bool { return r.Name == e.Name }) {
@@ -31,12 +38,10 @@ func (d *daemon) readValues(ctx context.Context) (map[secrets.Name]secrets.Value
 		if err != nil {
 			return nil, err
 		}
-		known = append(known, value)
 		if e.Slot == secrets.Current {
 			values[e.Name] = value
 		}
 	}
-	d.redact.learn(known)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.dates = newDates(entries, at)

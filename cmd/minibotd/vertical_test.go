@@ -62,6 +62,7 @@ func TestVertical(t *testing.T) {
 	in.vertical(gateway)
 	stop()
 	in.searchEverything()
+	t.Run("an audit finds nothing", func(*testing.T) { in.auditsClean() })
 	t.Run("the docs' commands", func(t *testing.T) { in.docsCommands(t) })
 	in.must("", "minibotd", "stop")
 	for _, name := range in.secretVolumes() {
@@ -153,9 +154,14 @@ const (
 	newLooks    = 100
 )
 
-// watchProcesses looks at the command line and environment of every process that is new, and of all from time to time,
-// until stop is called.
+// watchProcesses looks at the command line and environment of processes for the vertical's values, until stop is called.
 func watchProcesses(t *testing.T) (stop func()) {
+	return eachProcess(t, func(pid string) bool { return holdsSecret(t, pid) })
+}
+
+// eachProcess calls look with every process that is new, a number of times, and with all from time to time, until look
+// returns true or stop is called.
+func eachProcess(t *testing.T, look func(pid string) bool) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var done sync.WaitGroup
 	looks, read := 0, 0
@@ -180,7 +186,7 @@ func watchProcesses(t *testing.T) (stop func()) {
 					continue
 				}
 				read++
-				if holdsSecret(t, pid) {
+				if look(pid) {
 					return
 				}
 			}
