@@ -105,7 +105,7 @@ func fingerprint(salt []byte, files []File, values map[secrets.Name]secrets.Valu
 // delivered, or torn, because something was killed while it was written, is an open one.
 func (e *Engine) readRecord(ctx context.Context, keeper Container, service string) (record, error) {
 	r, there, err := e.readRecordFile(ctx, keeper, service, recordFile)
-	r.tidied = !there // a volume that is new: its first delivery renames or removes whatever another one had begun to stage
+	r.tidied = !there // a new volume, to which any delivery brings all files anew, over what another one had begun to stage
 	return r, err
 }
 
