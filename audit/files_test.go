@@ -14,9 +14,17 @@ import (
 
 func TestPipesSocketsAndLoopsDoNotHoldTheAuditUp(t *testing.T) {
 	a := clean(t)
-	if err := syscall.Mkfifo(filepath.Join(a.UserHome, ".zsh_history"), 0o600); err != nil {
+	pipe, opened := filepath.Join(a.UserHome, "pipe"), make(chan *os.File, 1)
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	go func() { // it waits until somebody opens the pipe for reading
+		f, err := os.OpenFile(pipe, os.O_WRONLY, 0)
+		if err != nil {
+			t.Error(err)
+		}
+		opened <- f
+	}()
 	listener, err := net.Listen("unix", a.Paths.Socket)
 	if err != nil {
 		t.Fatal(err)
@@ -26,7 +34,7 @@ func TestPipesSocketsAndLoopsDoNotHoldTheAuditUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	for link, target := range map[string]string{
-		".env": ".env.2", ".env.2": ".env", ".profile": "/dev/zero", "minibot/loop": "..", "minibot/state/up": "../..", ".netrc": "/nowhere",
+		".env": ".env.2", ".env.2": ".env", ".profile": "/dev/zero", "minibot/loop": "..", "minibot/state/up": "../..", ".netrc": "/nowhere", ".zsh_history": "pipe",
 	} {
 		path := filepath.Join(a.UserHome, link)
 		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
@@ -40,6 +48,38 @@ func TestPipesSocketsAndLoopsDoNotHoldTheAuditUp(t *testing.T) {
 	all, _ := audit(t, a)
 	if len(in(all, "secret-in-client-config", "/.pgpass")) != 1 {
 		t.Errorf("%+v", all)
+	}
+	select {
+	case <-opened:
+		t.Error("the audit opened a pipe")
+	default:
+		reader, err := os.OpenFile(pipe, os.O_RDONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = (<-opened).Close(), reader.Close()
+	}
+}
+
+func TestTheStoresOwnFilesAreLeftAlone(t *testing.T) {
+	a := clean(t)
+	put(t, filepath.Join(a.Paths.Home, "store.age"), canary)
+	put(t, filepath.Join(a.Paths.Home, "age.key"), canary)
+	put(t, filepath.Join(a.Paths.Home, "old/store.age"), canary)
+	all, _ := audit(t, a)
+	if len(in(all, "secret-in-file", "")) != 1 || len(in(all, "secret-in-file", "old/store.age")) != 1 {
+		t.Errorf("%+v", all)
+	}
+}
+
+func TestAValueThatTwoSlotsShareIsOneFinding(t *testing.T) {
+	a := clean(t)
+	a.Secrets = append(a.Secrets, secret(t, nameOfIt, secrets.Previous, canary), secret(t, "OTHER", secrets.Previous, canary))
+	put(t, filepath.Join(a.UserHome, ".netrc"), canary)
+	all, _ := audit(t, a)
+	found := in(all, "secret-in-client-config", "")
+	if len(found) != 2 || found[0].Slot != "current" || found[1].Secret != "OTHER" {
+		t.Errorf("%+v", found)
 	}
 }
 

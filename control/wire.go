@@ -1,8 +1,13 @@
 // Package control is how a person's commands reach the daemon: HTTP and JSON over a unix socket.
 //
 // It owns the wire types, the server and the client, and declares the Backend that the server serves. It guarantees
-// that only the socket owner's uid is served and that an operation goes on when its caller leaves. It never touches
-// a store, an engine or a service itself.
+// that only the socket owner's uid is served, that a client speaks to nobody else's socket, that who says nothing keeps
+// nobody waiting, and that an operation goes on when its caller leaves. A value leaves through one call only, GET
+// /v1/secrets/NAME: not too often for each name, and not before the event log has who asked. It never touches a store, an
+// engine or a service itself.
+//
+// The uid is the kernel's, of who connected. A process of the same user that passes a connection on to somebody else is out
+// of reach, as is everything that this user's own programs do.
 package control
 
 import (

@@ -20,6 +20,8 @@ import (
 	"minibot/process"
 )
 
+func init() { helpers["hold"], helpers["peek"] = hold, peek }
+
 // nobody is who runs the children where the test is root, whom nothing stops.
 const nobody = 65534
 

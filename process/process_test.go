@@ -28,8 +28,6 @@ var helpers = map[string]func(args []string) error{
 	"release": release,
 	"abort":   abort,
 	"core":    func([]string) error { return show() },
-	"hold":    hold,
-	"peek":    peek,
 	"filter":  filter,
 	"crash":   crash,
 }

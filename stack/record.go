@@ -104,7 +104,8 @@ func fingerprint(salt []byte, files []File, values map[secrets.Name]secrets.Valu
 // readRecord reads a service's record through the keeper. A record that is absent, because nothing was ever
 // delivered, or torn, because something was killed while it was written, is an open one.
 func (e *Engine) readRecord(ctx context.Context, keeper Container, service string) (record, error) {
-	r, _, err := e.readRecordFile(ctx, keeper, service, recordFile)
+	r, there, err := e.readRecordFile(ctx, keeper, service, recordFile)
+	r.tidied = !there // a new volume, to which any delivery brings all files anew, over what another one had begun to stage
 	return r, err
 }
 

@@ -230,6 +230,22 @@ func TestValuesOfAllBytes(t *testing.T) {
 	}
 }
 
+func TestOnlyTheWholeValueIsAMatch(t *testing.T) {
+	begin, end := strings.Repeat("canary-", 10), strings.Repeat("-yranac", 10)
+	s := newSearcher(t, begin+"middle"+end)
+	if got := hits(t, s, strings.NewReader(begin+"mIddle"+end+begin+"middle"+end[1:])); len(got) != 0 {
+		t.Errorf("found at %d", got[0].Offset)
+	}
+}
+
+func TestMatchesOfAValueDoNotOverlap(t *testing.T) {
+	s := newSearcher(t, "cacacaca")
+	got := hits(t, s, strings.NewReader(strings.Repeat("ca", 14)))
+	if want := []Hit{{0, secrets.Plain, 0}, {0, secrets.Plain, 8}, {0, secrets.Plain, 16}}; !slices.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestNothingToLookFor(t *testing.T) {
 	s, err := New(secrets.Value{})
 	if err != nil {

@@ -41,7 +41,7 @@ func TestCheckNamesEveryFaultAndExitsWithOne(t *testing.T) {
 		t.Fatalf("exit %d, %q\n%s", code, errs, out)
 	}
 	file := filepath.Join(home, "compose.yaml")
-	for i, want := range []string{":6: services.web.environment.API_KEY: ", `:7: services.web.labels.a\x1b[2J: `, ":8: services.web.secrets.0: every secret is a file in /run/secrets"} {
+	for i, want := range []string{":6: services.web.environment.API_KEY: ", `:7: services.web.labels.a\x1b[2J: `, ":8: services.web.secrets.0: target \"/etc/key\": "} {
 		if !strings.HasPrefix(lines[i], file+want) {
 			t.Errorf("%q does not begin with %q", lines[i], file+want)
 		}

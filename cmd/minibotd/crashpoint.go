@@ -3,7 +3,9 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,4 +30,19 @@ func crashPoint() func(rotation.Point) {
 			select {}
 		}
 	}
+}
+
+// crashOnSignal panics on SIGUSR1, in a goroutine that nobody waits for, with every value that is in force in the message.
+func crashOnSignal(d *daemon) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGUSR1)
+	go func() {
+		<-signals
+		d.mu.Lock()
+		text := "the engine says"
+		for name, value := range d.values {
+			text += fmt.Sprintf(" %s=%s\n", name, value.Reveal())
+		}
+		panic(fmt.Errorf("%s", text))
+	}()
 }

@@ -6,3 +6,6 @@ import "minibot/rotation"
 
 // crashPoint returns nothing to do: only tests are built with crash points.
 func crashPoint() func(rotation.Point) { return func(rotation.Point) {} }
+
+// crashOnSignal does nothing: only tests are built with it.
+func crashOnSignal(*daemon) {}

@@ -20,6 +20,7 @@ import (
 	"minibot/console"
 	"minibot/control"
 	"minibot/hint"
+	"minibot/process"
 	"minibot/secrets"
 	"minibot/secrets/stores"
 )
@@ -35,19 +36,24 @@ Waiting for the store or the engine is a state, not an end: see minibotd status.
 		Example: "  minibotd run\n  MINIBOT_HOME=~/other minibotd run",
 		Args:    commandline.Arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := process.Harden(); err != nil {
+				return err
+			}
 			paths, err := c.paths()
 			if err != nil {
 				return err
 			}
+			stderr, lost := divert()
 			redact := &secrets.Redaction{}
-			c.io.Err = redact.Writer(c.io.Err)
-			return runDaemon(cmd.Context(), paths, c.io, redact)
+			c.io.Err = redact.Writer(stderr)
+			return runDaemon(cmd.Context(), paths, c.io, redact, lost)
 		},
 	}
 }
 
-// runDaemon holds the daemon's lock and socket while it serves. What goes to io.Err passes redact.
-func runDaemon(ctx context.Context, paths config.Paths, io *console.IO, redact *secrets.Redaction) (err error) {
+// runDaemon holds the daemon's lock and socket while it serves. What goes to io.Err passes redact; lost tells that a crash
+// would not be reported any more.
+func runDaemon(ctx context.Context, paths config.Paths, io *console.IO, redact *secrets.Redaction, lost <-chan struct{}) (err error) {
 	hangup := notifyHangup(ctx) // first of all: until then the signal would end the program
 	if err := config.EnsureHome(paths); err != nil {
 		return err
@@ -90,7 +96,11 @@ func runDaemon(ctx context.Context, paths config.Paths, io *console.IO, redact *
 		return err
 	}
 	log.Info("minibotd started", "version", control.Version, "pid", os.Getpid(), "home", paths.Home)
-	group, ctx := errgroup.WithContext(ctx)
+	crashOnSignal(d)
+	group, serving := errgroup.WithContext(ctx)
+	endInTime(ctx, serving, log)
+	ctx = serving
+	group.Go(func() error { watchFilter(ctx, lost, log); return nil })
 	group.Go(func() error { return d.server().Serve(ctx, listener) })
 	group.Go(func() error { return d.Serve(ctx, hangup) })
 	group.Go(func() error { return watchLock(ctx, paths.DaemonLock, held) })

@@ -110,8 +110,6 @@ func TestKeeperIsFedBeforeAnyServiceStarts(t *testing.T) {
 	t.Parallel()
 	proxy := newEngineProxy(t)
 	in := fed(t, proxy.host())
-	direct := *in
-	direct.engine = ""
 	for i, fault := range []struct {
 		name     string
 		commands [][]string
@@ -124,45 +122,21 @@ func TestKeeperIsFedBeforeAnyServiceStarts(t *testing.T) {
 		{"paused", [][]string{{"kill", "SERVICE"}, {"pause", "KEEPER"}}, "unpause", true},
 	} {
 		t.Run("the keeper "+fault.name, func(t *testing.T) {
-			before, begin, held := direct.started("killed"), time.Now(), make(chan struct{})
-			keeper := direct.keeper()
-			proxy.intercept(func(r *http.Request) {
-				select {
-				case <-held:
-				case <-r.Context().Done():
-				}
-			})
-			for _, command := range fault.commands {
-				for i := range command {
-					command[i] = strings.NewReplacer("KEEPER", keeper, "SERVICE", in.container("killed")).Replace(command[i])
-				}
-				direct.docker(command...)
-			}
-			proxy.intercept(nil)
-			close(held)
-			direct.restarted("killed", before)
+			direct := *in
+			direct.t, direct.engine = t, "" // past the proxy
+			before, begin := direct.started("killed"), time.Now()
+			direct.unseen(proxy, fault.commands)
+			direct.poll("started again", time.Minute, func() bool {
+				now := direct.started("killed")
+				return now != before && strings.HasSuffix(now, "true")
+			}, direct.servicesUp)
+			direct.healthy(time.Minute)
 			direct.allFed(1)
-			events := direct.happened(begin)
-			at := func(service, what, code string) int64 {
-				i := slices.IndexFunc(events, func(h happening) bool {
-					return h.service == service && h.what == what && (code == "" || h.code == code)
-				})
-				if i < 0 {
-					t.Fatalf("%s: no %s %s in %+v", service, what, code, events)
-				}
-				return events[i].at
-			}
-			last := at("keeper", fault.up, "")
+			first := fault.up
 			if !fault.kept {
-				delivered := at("keeper", "exec_die", "0")
-				if delivered < last {
-					t.Errorf("delivered before the keeper was up: %+v", events)
-				}
-				last = delivered
+				first = "exec_die 0"
 			}
-			if started := at("killed", "start", ""); started < last {
-				t.Errorf("the service was started %v before the delivery: %+v", time.Duration(last-started), events)
-			}
+			direct.inOrder(begin, "keeper "+fault.up, "keeper "+first, "killed start")
 			if said := strings.Count(direct.docker("logs", in.container("killed")), "fed\n"); said != i+2 {
 				t.Errorf("it was started %d times, want %d", said, i+2)
 			}
@@ -170,6 +144,47 @@ func TestKeeperIsFedBeforeAnyServiceStarts(t *testing.T) {
 				t.Error("the keeper is paused still")
 			}
 		})
+	}
+}
+
+// unseen runs commands of docker while the daemon's calls are held: it hears of everything and can do nothing.
+func (in *installation) unseen(proxy *engineProxy, commands [][]string) {
+	in.t.Helper()
+	held := make(chan struct{})
+	defer close(held)
+	names := strings.NewReplacer("KEEPER", in.keeper(), "SERVICE", in.container("killed"))
+	proxy.intercept(func(r *http.Request) {
+		select {
+		case <-held:
+		case <-r.Context().Done():
+		}
+	})
+	defer proxy.intercept(nil)
+	for _, command := range commands {
+		for i := range command {
+			command[i] = names.Replace(command[i])
+		}
+		in.docker(command...)
+	}
+}
+
+// inOrder checks that the first of each of the engine's events, "service what" or "service what code", came no earlier
+// than that of the one before.
+func (in *installation) inOrder(since time.Time, wanted ...string) {
+	in.t.Helper()
+	events, last := in.happened(since), int64(0)
+	for _, want := range wanted {
+		i := slices.IndexFunc(events, func(h happening) bool {
+			text := h.service + " " + h.what
+			return text == want || text+" "+h.code == want
+		})
+		if i < 0 {
+			in.t.Fatalf("no %s in %+v", want, events)
+		}
+		if events[i].at < last {
+			in.t.Errorf("%s came %v too early: %+v", want, time.Duration(last-events[i].at), events)
+		}
+		last = events[i].at
 	}
 }
 

@@ -1,4 +1,0 @@
-package process_test
-
-func filter([]string) error { return nil }
-func crash([]string) error  { return nil }
