@@ -99,8 +99,7 @@ func toNowhere() error {
 	if err != nil {
 		return fmt.Errorf("drop stderr: %w", err)
 	}
-	defer null.Close() // nothing was written through it
-	if err := replaceDescriptor(int(null.Fd()), standardError); err != nil {
+	if err := errors.Join(replaceDescriptor(int(null.Fd()), standardError), null.Close()); err != nil {
 		return fmt.Errorf("drop stderr: %w", err)
 	}
 	return nil

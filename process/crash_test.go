@@ -25,6 +25,8 @@ type holder struct{ value string }
 
 func (h holder) Error() string { return "the engine says " + h.value }
 
+var noMap map[string]int
+
 // endings are how a process that holds the canary may end.
 var endings = map[string]func(secret string){
 	"string": func(s string) {
@@ -43,7 +45,7 @@ var endings = map[string]func(secret string){
 	},
 	"index":    func(s string) { list := []int{1}; list[len(s)]++ },
 	"nil":      func(s string) { var h *holder; h.value = s },
-	"nil map":  func(s string) { var m map[string]int; m[s]++ },
+	"nil map":  func(s string) { noMap[s]++ },
 	"unlocked": func(string) { var mu sync.Mutex; mu.Unlock() },
 	"quit": func(string) {
 		if syscall.Kill(os.Getpid(), syscall.SIGQUIT) == nil {

@@ -41,9 +41,7 @@ func collected(t *testing.T) {
 func TestTheBytesOfAValueAreClearedOnceNobodyHasIt(t *testing.T) {
 	gone := observed(t)
 	plain := []byte(wiped)
-	value := newValue(plain)
-	held := map[string]Value{"copy": value}
-	value = Value{}
+	held := map[string]Value{"copy": newValue(plain)}
 	collected(t)
 	select {
 	case <-gone:
