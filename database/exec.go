@@ -72,10 +72,12 @@ func (Command) InUse(context.Context, Change, time.Time) (int, error) { return 0
 func (Command) Check(value secrets.Value) error { return checkExec(value) }
 
 func checkExec(value secrets.Value) error {
+	plain := value.Reveal()
+	defer clear(plain)
 	switch {
-	case value.IsZero():
+	case len(plain) == 0:
 		return fmt.Errorf("%w: it is empty", ErrUnfit)
-	case !utf8.Valid(value.Reveal()):
+	case !utf8.Valid(plain):
 		return fmt.Errorf("%w: it is not valid UTF-8, and the command reads JSON", ErrUnfit)
 	}
 	return nil

@@ -53,6 +53,7 @@ var md5Verifier = regexp.MustCompile(`^md5[0-9a-f]{32}$`)
 
 func checkPostgres(value secrets.Value) error {
 	plain := value.Reveal()
+	defer clear(plain)
 	switch {
 	case len(plain) == 0:
 		return fmt.Errorf("%w: Postgres takes no empty password", ErrUnfit)
@@ -116,7 +117,9 @@ func (p Postgres) alter(role string, value secrets.Value) (string, error) {
 	if err := p.Check(value); err != nil {
 		return "", fmt.Errorf("service %s: %w", p.Service, err)
 	}
-	v, err := verifier(value.Reveal())
+	plain := value.Reveal()
+	defer clear(plain)
+	v, err := verifier(plain)
 	if err != nil {
 		return "", fmt.Errorf("service %s: %w", p.Service, err)
 	}
@@ -180,10 +183,14 @@ func (p Postgres) prove(ctx context.Context, role string, value secrets.Value) (
 	return worker, nil
 }
 
-// login reports whether the server lets a role in with the password, and as which role its session works.
+// login reports whether the server lets a role in with the password, which it clears, and as which role its session works.
 func (p Postgres) login(ctx context.Context, role string, password []byte) (string, bool, error) {
 	cmd := []string{"sh", "-c", proveScript, "sh", conninfo(role, p.database(), "")}
-	res, err := run(ctx, p.Container, p.Service, cmd, append(password, '\n'))
+	line := make([]byte, len(password)+1)
+	line[copy(line, password)] = '\n'
+	clear(password)
+	defer clear(line)
+	res, err := run(ctx, p.Container, p.Service, cmd, line)
 	switch {
 	case err != nil:
 		return "", false, err

@@ -48,6 +48,7 @@ func (PostgresRoles) Check(value secrets.Value) error {
 		return err
 	}
 	plain := value.Reveal()
+	defer clear(plain)
 	first, _ := utf8.DecodeRune(plain)
 	last, _ := utf8.DecodeLastRune(plain)
 	switch {

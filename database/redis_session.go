@@ -224,7 +224,9 @@ func aclSetUser(user string, rules ...string) string {
 
 // redisHash is the form in which Redis keeps a password.
 func redisHash(password secrets.Value) string {
-	sum := sha256.Sum256(password.Reveal())
+	plain := password.Reveal()
+	defer clear(plain)
+	sum := sha256.Sum256(plain)
 	return hex.EncodeToString(sum[:])
 }
 

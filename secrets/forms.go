@@ -43,7 +43,7 @@ func Forms(value Value) []Form {
 	if value.IsZero() {
 		return nil
 	}
-	plain := string(value.bytes())
+	plain := value.text()
 	f := forms{seen: map[string]bool{}}
 	f.add(Plain, plain)
 	f.add(Line, longestLine(plain))

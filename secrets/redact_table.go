@@ -2,7 +2,6 @@ package secrets
 
 import (
 	"encoding/binary"
-	"runtime"
 )
 
 // formTable finds the forms that a text begins with. Every form has at least minRedacted bytes.
@@ -39,12 +38,11 @@ func (t *formTable) clone() *formTable {
 
 // learn adds the forms of a value.
 func (t *formTable) learn(value Value) {
-	for _, form := range formsOf(string(value.bytes())) {
+	for _, form := range formsOf(value.text()) {
 		if len(form) >= minRedacted {
 			t.insert(form)
 		}
 	}
-	runtime.KeepAlive(value.plain.at)
 }
 
 func (t *formTable) insert(form string) {

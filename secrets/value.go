@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 
 	"minibot/hint"
@@ -15,7 +16,8 @@ const MaxValueSize = 64 << 10
 const redacted = "[redacted]"
 
 // Value is a secret's plaintext. However it is printed, logged or encoded, it shows as "[redacted]"; [Value.Reveal]
-// alone gives the bytes. The zero Value is "no value". A Value may be copied and used concurrently.
+// alone gives the bytes. The zero Value is "no value". A Value may be copied and used concurrently. Its bytes are cleared
+// some time after the last copy of it is gone, when the garbage is collected.
 type Value struct {
 	_ [0]func() // not comparable: == would say nothing about the contents; use Equal
 
@@ -37,22 +39,50 @@ func NewValue(plain []byte) (Value, error) {
 	return newValue(slices.Clone(plain)), nil
 }
 
-func newValue(plain []byte) Value { return Value{plain: seal(plain)} }
+// newValue makes a Value of plain itself, which nobody else may hold.
+func newValue(plain []byte) Value {
+	v := Value{plain: seal(plain)}
+	runtime.AddCleanup(*v.plain.at, wipe, plain)
+	return v
+}
 
-func (v Value) bytes() []byte { return v.plain.open() }
+// wipe clears the bytes of a Value that is gone. Tests put another one here.
+var wipe = func(plain []byte) { clear(plain) }
+
+// use calls f with the bytes, which f must neither keep nor change.
+func (v Value) use(f func(plain []byte)) {
+	f(v.plain.open())
+	runtime.KeepAlive(v.plain.at) // else the bytes might be cleared while f reads them
+}
+
+// text returns the plaintext as a string, which nothing ever clears.
+func (v Value) text() (text string) {
+	v.use(func(plain []byte) { text = string(plain) })
+	return text
+}
 
 // Reveal returns a copy of the plaintext. Every use of a secret passes here; search for it to find them.
-func (v Value) Reveal() []byte { return slices.Clone(v.bytes()) }
+// The caller clears it where it can.
+func (v Value) Reveal() (plain []byte) {
+	v.use(func(own []byte) { plain = slices.Clone(own) })
+	return plain
+}
 
 // IsZero reports whether there is no value.
-func (v Value) IsZero() bool { return len(v.bytes()) == 0 }
+func (v Value) IsZero() bool { return v.Len() == 0 }
 
 // Len is the length in bytes.
-func (v Value) Len() int { return len(v.bytes()) }
+func (v Value) Len() (n int) {
+	v.use(func(plain []byte) { n = len(plain) })
+	return n
+}
 
 // Equal compares in time that does not depend on the contents.
-func (v Value) Equal(other Value) bool {
-	return subtle.ConstantTimeCompare(v.bytes(), other.bytes()) == 1
+func (v Value) Equal(other Value) (equal bool) {
+	v.use(func(mine []byte) {
+		other.use(func(theirs []byte) { equal = subtle.ConstantTimeCompare(mine, theirs) == 1 })
+	})
+	return equal
 }
 
 // String redacts.

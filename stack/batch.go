@@ -14,6 +14,7 @@ import (
 // batch is a tar archive of files on their way, and the arguments that make the keeper's program put them in place.
 type batch struct {
 	archive bytes.Buffer
+	memory  []byte // all that archive lies in
 	writer  *tar.Writer
 	records []string // pairs of paths, as the following; see package keeper
 	orders  []string
@@ -65,6 +66,7 @@ func (b *batch) marshal(name string, r record) {
 
 func (b *batch) write(header *tar.Header, data []byte) {
 	header.Size, header.ModTime = int64(len(data)), time.Now()
+	b.room(len(data) + tarOverhead)
 	if b.err == nil {
 		b.err = b.writer.WriteHeader(header)
 	}
@@ -77,11 +79,25 @@ func (b *batch) close() error {
 	if b.err != nil {
 		return b.err
 	}
+	b.room(tarOverhead)
 	return b.writer.Close()
 }
 
-// wipe overwrites the archive, which holds values.
-func (b *batch) wipe() {
-	all := b.archive.Bytes()
-	clear(all[:cap(all)])
+// tarOverhead is more than an entry takes beside its data, or the archive's end: headers of 512 bytes and what fills up.
+const tarOverhead = 4 << 10
+
+// room makes the archive larger where n bytes more do not fit, and clears what it lay in before: a buffer that grows by
+// itself would leave copies behind.
+func (b *batch) room(n int) {
+	if b.archive.Available() >= n {
+		return
+	}
+	before := b.archive.Bytes()
+	grown := make([]byte, len(before), 2*cap(before)+n)
+	copy(grown, before)
+	clear(before[:cap(before)])
+	b.archive, b.memory = *bytes.NewBuffer(grown), grown[:cap(grown)]
 }
+
+// wipe overwrites the archive, which holds values, whether it was read or not.
+func (b *batch) wipe() { clear(b.memory) }

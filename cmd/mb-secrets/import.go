@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -209,7 +208,7 @@ func (a *app) certain(ctx context.Context, all []found) error {
 		if err != nil {
 			return err
 		}
-		if !bytes.Equal(value.Reveal(), f.Value.Reveal()) {
+		if !value.Equal(f.Value) {
 			return fmt.Errorf("%s holds another value than the file", f.name)
 		}
 	}

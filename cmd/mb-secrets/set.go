@@ -93,6 +93,7 @@ func (a *app) same(ctx context.Context, list []control.Secret, name secrets.Name
 
 // change stores one change and shows how it comes into force, if a daemon is there to do so.
 func (a *app) change(ctx context.Context, change control.Change) error {
+	defer clear(change.Value)
 	backend, daemon, err := a.backend(ctx)
 	if err != nil {
 		return err

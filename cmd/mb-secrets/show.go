@@ -35,6 +35,7 @@ func (a *app) getCommand() *cobra.Command {
 				return err
 			}
 			plain := value.Reveal()
+			defer func() { clear(plain) }()
 			if console.IsTerminal(a.io.Out) {
 				plain = append(plain, '\n')
 			}

@@ -47,6 +47,11 @@ func encode(c content) ([]byte, error) {
 		doc.Secrets[name] = cells
 	}
 	plain, err := json.Marshal(doc)
+	for _, cells := range doc.Secrets {
+		for _, cell := range cells {
+			clear(cell.Value)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("encode the store: %w", err)
 	}
