@@ -1,7 +1,8 @@
 // Package stack is the compose project and the engine that runs it. It loads a compose file and rewrites it so that
 // no secret passes through Compose ([Load]), creates containers ([Engine.Create]), delivers secrets into memory-backed
 // volumes ([Engine.Feed], or in two steps [Engine.Prepare]), and starts, restarts, watches and asks containers one by
-// one; [Engine.KillProject] ends all of them at once.
+// one; [Engine.KillProject] ends all of them at once. [Engine.Survey] and [Engine.Postures] show what the engine keeps in
+// the clear, and which doors of it stand open.
 //
 // It is the only importer of Docker packages. It guarantees that a secret's value leaves [Engine.Feed] only as the
 // tar stream to the engine, [Engine.Exec] and [Engine.Stream] only on the command's stdin: never in an argument, a

@@ -24,7 +24,7 @@ func TestCanaryRun(t *testing.T) {
 	stopped := []func(){c.watch(), c.learn()}
 	t.Run("init and import", c.initialises)
 	c.begin()
-	c.healthy(5 * time.Minute)
+	c.healthy(7 * time.Minute)
 	c.hostile()
 	c.plant()
 	for _, part := range []struct {

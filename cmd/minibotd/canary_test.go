@@ -119,21 +119,29 @@ func (c *canaryRun) begin(env ...string) {
 	go func() { c.exited <- cmd.Wait() }()
 }
 
-// watch keeps the command line and the environment of all processes, until stop is called.
+// watch keeps the command line and the environment of all processes, those in containers included, until stop is called.
 func (c *canaryRun) watch() (stop func()) {
-	seed, seen := maphash.MakeSeed(), map[uint64]bool{}
+	seed, seen, last := maphash.MakeSeed(), map[uint64]bool{}, map[string]uint64{}
+	keep := func(exempt bool, class string, data []byte) uint64 {
+		hash := maphash.Bytes(seed, append([]byte(class), data...))
+		if !seen[hash] {
+			seen[hash] = true
+			c.evidence.keep(exempt, class, string(data))
+		}
+		return hash
+	}
 	return eachProcess(c.t, func(pid string) bool {
 		line, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
 		if err != nil {
 			return false // it has ended
 		}
-		environ, _ := os.ReadFile(filepath.Join("/proc", pid, "environ")) // it may have ended
-		exempt := strings.Contains(string(line), execMarker)
-		for class, data := range map[string][]byte{"command lines": line, "environments": environ} {
-			if hash := maphash.Bytes(seed, append([]byte(class), data...)); !seen[hash] {
-				seen[hash] = true
-				c.evidence.keep(exempt && class == "environments", class, string(data))
-			}
+		hash := keep(false, "command lines", line)
+		if hash == last[pid] {
+			return false // the same program as before, so its environment is the same too
+		}
+		last[pid] = hash
+		if environ, err := os.ReadFile(filepath.Join("/proc", pid, "environ")); err == nil { // it may have ended
+			keep(strings.Contains(string(line), execMarker), "environments", environ)
 		}
 		return false
 	})
