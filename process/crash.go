@@ -29,8 +29,6 @@ type Diversion struct {
 	Stderr *os.File
 	// Lost is closed when the other process has ended too early; from then on, what goes to file descriptor 2 is dropped.
 	Lost <-chan struct{}
-
-	alive *os.File // its end tells the other process that this one is gone
 }
 
 // Divert starts filter, a program that calls [ReportCrash], and has file descriptor 2 of this process lead to it: what
@@ -74,7 +72,6 @@ func (d *Diversion) lead(filter *exec.Cmd) (err error) {
 	if err := filter.Start(); err != nil {
 		return errors.Join(fmt.Errorf("start the filter of crashes: %w", err), alive.Close())
 	}
-	d.alive = alive
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a filter that is gone is no reason to end
 	fd := int(out.Fd())
 	if err = unix.SetNonblock(fd, false); err == nil { // the runtime does not try again
@@ -88,6 +85,7 @@ func (d *Diversion) lead(filter *exec.Cmd) (err error) {
 	go func() {
 		defer close(lost)
 		_ = filter.Wait() // it ended before this process: how, says nothing more
+		_ = alive.Close() // held until then: its end tells the filter that this process is gone
 		_ = toNowhere()   // which works wherever it did once; a broken pipe loses what is written, too
 	}()
 	return nil

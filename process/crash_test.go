@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -83,8 +84,25 @@ func crash(args []string) error {
 		fmt.Fprintln(d.Stderr, "goes on")
 		return nil
 	}
+	if args[0] == "collected" {
+		return staysWatched(d.Stderr, d.Lost)
+	}
 	go func(secret string) { endings[args[0]](secret) }(strings.Clone(canary))
 	select {}
+}
+
+// staysWatched collects the garbage, and fails when the filter takes that for the end of this process.
+func staysWatched(stderr io.Writer, lost <-chan struct{}) error {
+	for range 3 {
+		runtime.GC()
+	}
+	select {
+	case <-lost:
+		return errors.New("the filter has ended")
+	case <-time.After(3 * time.Second): // it waits one for what is still to come
+		_, err := fmt.Fprintln(stderr, "watched")
+		return err
+	}
 }
 
 // filtering is the command of the filter.
@@ -155,6 +173,12 @@ func TestAProcessThatEndsWellIsNoCrash(t *testing.T) {
 	text, code := ended(t, nil, "normal")
 	if code != 0 || strings.Contains(text, "crashed") || strings.Contains(text, canary) || !strings.Contains(text, "own words") ||
 		!strings.Contains(text, "a library writes to stderr") {
+		t.Errorf("%d: %s", code, text)
+	}
+}
+
+func TestTheFilterStaysWhileItsProcessDoes(t *testing.T) {
+	if text, code := ended(t, nil, "collected"); code != 0 || !strings.Contains(text, "watched") {
 		t.Errorf("%d: %s", code, text)
 	}
 }

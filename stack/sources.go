@@ -117,7 +117,7 @@ func (s *sources) add(file, dir string) error {
 // inside refuses a file that lies outside of the compose file's folder, where it is more than a part of the project: what
 // Compose says of it would quote it.
 func (s *sources) inside(file string) error {
-	real, err := filepath.EvalSymlinks(file)
+	resolved, err := filepath.EvalSymlinks(file)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (s *sources) inside(file string) error {
 		}
 		return nil // the compose file itself, which may be a symlink
 	}
-	if rest, err := filepath.Rel(s.root, real); err != nil || !filepath.IsLocal(rest) {
+	if rest, err := filepath.Rel(s.root, resolved); err != nil || !filepath.IsLocal(rest) {
 		return fmt.Errorf("lies outside of %s, the compose file's folder", s.root)
 	}
 	return nil

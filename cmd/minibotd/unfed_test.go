@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -85,23 +86,35 @@ type happening struct {
 	code          string // of what ended
 }
 
-// happened lists the events of the project since then, as the engine tells them.
-func (in *installation) happened(since time.Time) []happening {
+// listen collects the engine's events of the project, as it tells them, until the returned func is called. The engine itself
+// remembers 256 of all projects only.
+func (in *installation) listen() (happened func() []happening) {
 	in.t.Helper()
-	nanos := func(t time.Time) string { return fmt.Sprintf("%d.%09d", t.Unix(), t.Nanosecond()) }
-	out := in.docker("events", "--since", nanos(since), "--until", nanos(time.Now()), "--filter", "label=com.docker.compose.project="+in.name,
+	heard, begin := &logBuffer{}, time.Now()
+	cmd := in.dockerCommand("", "events", "--since", fmt.Sprintf("%d.%09d", begin.Unix(), begin.Nanosecond()), "--filter", "label=com.docker.compose.project="+in.name,
 		"--format", `{{.TimeNano}} {{index .Actor.Attributes "com.docker.compose.service"}} {{index .Actor.Attributes "exitCode"}} {{.Action}}`)
-	var all []happening
-	for line := range strings.Lines(out) {
-		parts := strings.SplitN(strings.TrimSpace(line), " ", 4)
-		at, err := strconv.ParseInt(parts[0], 10, 64)
-		if err != nil || len(parts) != 4 {
-			in.t.Fatalf("an event that says %q: %v", line, err)
-		}
-		what, _, _ := strings.Cut(parts[3], ":")
-		all = append(all, happening{at, what, parts[1], parts[2]})
+	cmd.Stdout = heard
+	if err := cmd.Start(); err != nil {
+		in.t.Fatal(err)
 	}
-	return all
+	end := sync.OnceFunc(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }) // it was killed
+	in.t.Cleanup(end)
+	return func() []happening {
+		in.t.Helper()
+		in.poll("told of the start", 20*time.Second, func() bool { return strings.Contains(heard.String(), " killed  start\n") }, heard.String)
+		end()
+		var all []happening
+		for line := range strings.Lines(heard.String()) {
+			parts := strings.SplitN(strings.TrimSpace(line), " ", 4)
+			at, err := strconv.ParseInt(parts[0], 10, 64)
+			if err != nil || len(parts) != 4 {
+				in.t.Fatalf("an event that says %q: %v", line, err)
+			}
+			what, _, _ := strings.Cut(parts[3], ":")
+			all = append(all, happening{at, what, parts[1], parts[2]})
+		}
+		return all
+	}
 }
 
 // TestKeeperIsFedBeforeAnyServiceStarts does something to the keeper and a service at once, while the daemon's calls are
@@ -124,7 +137,7 @@ func TestKeeperIsFedBeforeAnyServiceStarts(t *testing.T) {
 		t.Run("the keeper "+fault.name, func(t *testing.T) {
 			direct := *in
 			direct.t, direct.engine = t, "" // past the proxy
-			before, begin := direct.started("killed"), time.Now()
+			before, happened := direct.started("killed"), direct.listen()
 			direct.unseen(proxy, fault.commands)
 			direct.poll("started again", time.Minute, func() bool {
 				now := direct.started("killed")
@@ -136,7 +149,7 @@ func TestKeeperIsFedBeforeAnyServiceStarts(t *testing.T) {
 			if !fault.kept {
 				first = "exec_die 0"
 			}
-			direct.inOrder(begin, "keeper "+fault.up, "keeper "+first, "killed start")
+			direct.inOrder(happened(), "keeper "+fault.up, "keeper "+first, "killed start")
 			if said := strings.Count(direct.docker("logs", in.container("killed")), "fed\n"); said != i+2 {
 				t.Errorf("it was started %d times, want %d", said, i+2)
 			}
@@ -170,9 +183,9 @@ func (in *installation) unseen(proxy *engineProxy, commands [][]string) {
 
 // inOrder checks that the first of each of the engine's events, "service what" or "service what code", came no earlier
 // than that of the one before.
-func (in *installation) inOrder(since time.Time, wanted ...string) {
+func (in *installation) inOrder(events []happening, wanted ...string) {
 	in.t.Helper()
-	events, last := in.happened(since), int64(0)
+	last := int64(0)
 	for _, want := range wanted {
 		i := slices.IndexFunc(events, func(h happening) bool {
 			text := h.service + " " + h.what
