@@ -43,7 +43,7 @@ func (c *commands) crashFilterCommand() *cobra.Command {
 func divert() (stderr io.Writer, lost <-chan struct{}) {
 	path, err := os.Executable()
 	if err == nil {
-		filter := exec.Command(path, filterCommand) //nolint:noctx // it outlives the daemon by a moment, and no context does
+		filter := exec.Command(path, filterCommand)    //nolint:noctx // it outlives the daemon by a moment, and no context does
 		filter.Env = []string{"TZ=" + os.Getenv("TZ")} // nothing that anybody could change it by
 		var diversion *process.Diversion
 		if diversion, err = process.Divert(filter); err == nil {
