@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"minibot/deploy"
 	"minibot/secrets"
 	"minibot/secrets/stores"
@@ -46,6 +48,7 @@ func newCanaryRun(t *testing.T) *canaryRun {
 	t.Helper()
 	c := &canaryRun{t: t, engineDir: filepath.Join(cacheDir(t), "private-canary"), root: t.TempDir(), since: time.Now().Add(-time.Second),
 		realHome: os.Getenv("HOME"), values: &secretSet{}, planted: &secretSet{}, evidence: newEvidence(t)}
+	onlyOne(t, c.engineDir+".lock")
 	engine := script(t, "engine", "--private", c.engineDir)
 	t.Cleanup(func() { script(t, "engine", "--private", c.engineDir, "--stop") })
 	script(t, "images", "--load", engine)
@@ -69,6 +72,30 @@ func newCanaryRun(t *testing.T) *canaryRun {
 	c.direct = *c.installation
 	c.direct.engine = engine
 	return c
+}
+
+// onlyOne waits until no other run, of another copy of this project, uses what a lock file stands for, and keeps others off it.
+func onlyOne(t *testing.T, path string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = lock.Close() }) // lets go
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for deadline := time.Now().Add(10 * time.Minute); ; <-tick.C {
+		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
+			t.Fatalf("%s: %v", path, err)
+		}
+	}
 }
 
 // work is the daemon's working directory, where a core file would appear.
