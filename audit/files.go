@@ -52,7 +52,11 @@ func (r *run) file(ctx context.Context, code, path string) error {
 	}
 	var body io.Reader = io.LimitReader(f, info.Size())
 	if strings.HasSuffix(path, ".plist") {
-		body = io.MultiReader(body, plistStrings(f))
+		text, err := plistStrings(f)
+		if err != nil {
+			r.incomplete(path, err)
+		}
+		body = io.MultiReader(body, text)
 	}
 	return r.search(ctx, place{code: code, name: path}, body)
 }

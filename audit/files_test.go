@@ -130,3 +130,15 @@ func TestShortSecretsAreSaid(t *testing.T) {
 		t.Errorf("%+v", found)
 	}
 }
+
+func TestADamagedPropertyListIsListed(t *testing.T) {
+	a := clean(t)
+	whole := binaryPlist(t, map[string]any{"Label": "com.x"})
+	agents := filepath.Join(a.UserHome, "Library/LaunchAgents")
+	put(t, filepath.Join(agents, "damaged.plist"), whole[:len(whole)-8])
+	put(t, filepath.Join(agents, "none.plist"), "not a property list")
+	_, summary := audit(t, a)
+	if len(summary.Incomplete) != 1 || !strings.Contains(summary.Incomplete[0], "damaged.plist: its strings cannot be taken out") {
+		t.Errorf("%q", summary.Incomplete)
+	}
+}

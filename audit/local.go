@@ -177,19 +177,23 @@ func (r *run) crashes(ctx context.Context) error {
 const maxPlist = 4 << 20
 
 // plistStrings is what a property list says, one string a line: the binary kind holds them in UTF-16, the other kind escapes them.
-func plistStrings(f *os.File) io.Reader {
+// What is none says nothing; a binary one that cannot be taken apart is an error.
+func plistStrings(f *os.File) (io.Reader, error) {
+	var text bytes.Buffer
 	content, err := io.ReadAll(io.NewSectionReader(f, 0, maxPlist))
 	if err != nil {
-		return strings.NewReader("")
+		return &text, fmt.Errorf("read the property list: %w", err)
 	}
 	var tree any
-	if _, err := plist.Unmarshal(content, &tree); err != nil {
-		return strings.NewReader("") // none; it was searched as it is
+	if _, err := plist.Unmarshal(content, &tree); err == nil {
+		flatten(&text, tree)
+	} else if bytes.HasPrefix(content, []byte("bplist")) {
+		return &text, errPlist
 	}
-	var text bytes.Buffer
-	flatten(&text, tree)
-	return &text
+	return &text, nil
 }
+
+var errPlist = fmt.Errorf("its strings cannot be taken out: damaged, or larger than %d MiB", maxPlist>>20)
 
 func flatten(to *bytes.Buffer, node any) {
 	switch node := node.(type) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"strings"
 
 	"minibot/control"
 )
@@ -47,7 +46,10 @@ func (r *run) processes(ctx context.Context) error {
 // processName is a program's name, unless it may be the beginning of a value: systems cut names short.
 func (r *run) processName(name string) string {
 	for _, s := range r.searched {
-		if len(name) >= 4 && strings.Contains(string(s.Value.Reveal()), name) {
+		plain := s.Value.Reveal()
+		part := len(name) >= 4 && bytes.Contains(plain, []byte(name))
+		clear(plain)
+		if part {
 			return ""
 		}
 	}

@@ -1,13 +1,7 @@
 package secrets
 
 import (
-	"bytes"
-	"encoding/base64"
 	"encoding/binary"
-	"encoding/hex"
-	"encoding/json"
-	"net/url"
-	"strconv"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -47,12 +41,9 @@ func Forms(value Value) []Form {
 	f := forms{seen: map[string]bool{}}
 	f.add(Plain, plain)
 	f.add(Line, longestLine(plain))
-	f.add(Base64, wholeBase64(plain)...)
-	digits := hex.EncodeToString([]byte(plain))
-	f.add(Hex, digits, strings.ToUpper(digits))
-	query, path := url.QueryEscape(plain), url.PathEscape(plain)
-	spaced := strings.ReplaceAll(query, "+", "%20")
-	f.add(URL, query, lowerEscapes(query), spaced, lowerEscapes(spaced), path, lowerEscapes(path))
+	f.add(Base64, base64Within(plain)...)
+	f.add(Hex, hexForms(plain)...)
+	f.add(URL, percentForms(plain)...)
 	f.add(Escaped, escapes(plain)...)
 	f.add(UTF16, wide(plain, binary.LittleEndian), wide(plain, binary.BigEndian))
 	return f.all
@@ -72,38 +63,15 @@ func (f *forms) add(encoding Encoding, texts ...string) {
 	}
 }
 
-// wholeBase64 returns the characters that value alone decides when it begins 0, 1 or 2 bytes after a group of three: they
-// are in every encoding of value, padded or not, by itself or in something longer.
-func wholeBase64(value string) []string {
-	var texts []string
-	for _, encoding := range [...]*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
-		for shift := range 3 {
-			encoded := encoding.EncodeToString([]byte(strings.Repeat("\x00", shift) + value))
-			texts = append(texts, encoded[(8*shift+5)/6:8*(shift+len(value))/6])
-		}
-	}
-	return texts
-}
-
 func escapes(value string) []string {
-	texts := []string{
-		unquote(strconv.Quote(value)), unquote(strconv.QuoteToASCII(value)),
+	return append(quotedForms(value),
 		strings.ReplaceAll(value, `'`, `'\''`), strings.ReplaceAll(value, `'`, `''`),
 		strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `\$`, "`", "\\`").Replace(value),
 		shellEscape(value),
 		strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(value),
 		strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&apos;").Replace(value),
 		strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;").Replace(value),
-	}
-	for _, html := range [...]bool{true, false} {
-		var buf bytes.Buffer
-		encoder := json.NewEncoder(&buf)
-		encoder.SetEscapeHTML(html)
-		if encoder.Encode(value) == nil {
-			texts = append(texts, unquote(strings.TrimSuffix(buf.String(), "\n")))
-		}
-	}
-	return texts
+	)
 }
 
 // shellEscape puts a backslash before what a shell would not leave alone, as completion and printf %q do.

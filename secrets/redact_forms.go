@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -29,16 +30,24 @@ func formsOf(value string) []string {
 }
 
 func plainForms(value string) []string {
+	return slices.Concat([]string{value}, percentForms(value), hexForms(value), quotedForms(value))
+}
+
+// percentForms returns value as the ways to escape it for a URL write it.
+func percentForms(value string) []string {
 	query, path := url.QueryEscape(value), url.PathEscape(value)
+	spaced := strings.ReplaceAll(query, "+", "%20")
+	return []string{query, lowerEscapes(query), spaced, lowerEscapes(spaced), path, lowerEscapes(path)}
+}
+
+func hexForms(value string) []string {
 	digits := hex.EncodeToString([]byte(value))
-	forms := []string{
-		value,
-		query, lowerEscapes(query),
-		strings.ReplaceAll(query, "+", "%20"), lowerEscapes(strings.ReplaceAll(query, "+", "%20")),
-		path, lowerEscapes(path),
-		digits, strings.ToUpper(digits),
-		unquote(strconv.Quote(value)), unquote(strconv.QuoteToASCII(value)),
-	}
+	return []string{digits, strings.ToUpper(digits)}
+}
+
+// quotedForms returns what stands between the quotes of a string of Go or JSON.
+func quotedForms(value string) []string {
+	forms := []string{unquote(strconv.Quote(value)), unquote(strconv.QuoteToASCII(value))}
 	for _, html := range []bool{true, false} {
 		var buf bytes.Buffer
 		encoder := json.NewEncoder(&buf)
@@ -63,14 +72,22 @@ func lowerEscapes(escaped string) string {
 	return string(b)
 }
 
-// base64Forms returns value encoded by itself, and the characters that it alone decides when it begins 0, 1 or 2
-// bytes after a group of three.
+// base64Forms returns value encoded by itself, and what of it is in every encoding of something longer.
 func base64Forms(value string) []string {
-	var forms []string
+	forms := base64Within(value)
 	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
 		forms = append(forms, encoding.EncodeToString([]byte(value)), encoding.WithPadding(base64.NoPadding).EncodeToString([]byte(value)))
+	}
+	return forms
+}
+
+// base64Within returns the characters that value alone decides when it begins 0, 1 or 2 bytes after a group of three: they
+// are in every encoding of value, padded or not, by itself or in something longer.
+func base64Within(value string) []string {
+	var forms []string
+	for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 		for shift := range 3 {
-			encoded := encoding.WithPadding(base64.NoPadding).EncodeToString([]byte(strings.Repeat("\x00", shift) + value))
+			encoded := encoding.EncodeToString([]byte(strings.Repeat("\x00", shift) + value))
 			first := (8*shift + 5) / 6           // characters that the bytes before have a part in
 			last := 8 * (shift + len(value)) / 6 // from here on, the bytes after have a part in
 			forms = append(forms, encoded[first:last])

@@ -98,6 +98,17 @@ func (s *survey) fault(ctx context.Context, x Exhibit, err error) error {
 	return s.visit(x)
 }
 
+// inspect shows what the engine answers to ask, strings and keys.
+func (s *survey) inspect(ctx context.Context, of Exhibit, ask func(context.Context) ([]byte, error)) error {
+	brief, cancel := briefly(ctx)
+	defer cancel()
+	raw, err := ask(brief)
+	if err != nil {
+		return s.fault(ctx, of, err)
+	}
+	return s.leaves(of, raw)
+}
+
 func (s *survey) listVolumes(ctx context.Context) error {
 	brief, cancel := briefly(ctx)
 	defer cancel()
@@ -255,15 +266,11 @@ func (s *survey) images(ctx context.Context) error {
 			name = i.RepoTags[0]
 		}
 		of := Exhibit{Kind: "inspect", Object: "image " + name}
-		var raw bytes.Buffer
-		brief, cancel = briefly(ctx)
-		_, err := s.engine.docker.ImageInspect(brief, i.ID, client.ImageInspectWithRawResponse(&raw))
-		if err == nil {
-			err = s.leaves(of, raw.Bytes())
-		} else {
-			err = s.fault(ctx, of, err)
-		}
-		cancel()
+		err := s.inspect(ctx, of, func(ctx context.Context) ([]byte, error) {
+			var raw bytes.Buffer
+			_, err := s.engine.docker.ImageInspect(ctx, i.ID, client.ImageInspectWithRawResponse(&raw))
+			return raw.Bytes(), err
+		})
 		if err == nil {
 			err = s.history(ctx, i.ID, of)
 		}
@@ -303,14 +310,10 @@ func (s *survey) networks(ctx context.Context) error {
 	}
 	for _, n := range list {
 		of := Exhibit{Kind: "inspect", Object: "network " + n.Name, Project: n.Labels[api.ProjectLabel]}
-		brief, cancel := briefly(ctx)
-		_, raw, err := s.engine.docker.NetworkInspectWithRaw(brief, n.ID, network.InspectOptions{})
-		cancel()
-		if err == nil {
-			err = s.leaves(of, raw)
-		} else {
-			err = s.fault(ctx, of, err)
-		}
+		err := s.inspect(ctx, of, func(ctx context.Context) ([]byte, error) {
+			_, raw, err := s.engine.docker.NetworkInspectWithRaw(ctx, n.ID, network.InspectOptions{})
+			return raw, err
+		})
 		if err != nil {
 			return err
 		}
@@ -323,14 +326,10 @@ func (s *survey) volumes(ctx context.Context) error {
 	unread := 0
 	for _, v := range s.listed {
 		of := Exhibit{Kind: "inspect", Object: "volume " + v.Name, Project: v.Labels[api.ProjectLabel]}
-		brief, cancel := briefly(ctx)
-		_, raw, err := s.engine.docker.VolumeInspectWithRaw(brief, v.Name)
-		cancel()
-		if err == nil {
-			err = s.leaves(of, raw)
-		} else {
-			err = s.fault(ctx, of, err)
-		}
+		err := s.inspect(ctx, of, func(ctx context.Context) ([]byte, error) {
+			_, raw, err := s.engine.docker.VolumeInspectWithRaw(ctx, v.Name)
+			return raw, err
+		})
 		if err != nil {
 			return err
 		}

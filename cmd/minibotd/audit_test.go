@@ -11,8 +11,11 @@ import (
 	"strings"
 	"testing"
 
+	"minibot/audit"
 	"minibot/control"
+	"minibot/hint"
 	"minibot/secrets"
+	"minibot/stack"
 )
 
 func sampleAudit(findings ...control.Finding) []control.AuditLine {
@@ -158,5 +161,27 @@ func TestAuditLooksForEverySlotAndSaysWhatItMayNotRead(t *testing.T) {
 	}
 	if _, _, err = readAll(t.Context(), store, reread{store, map[secrets.Slot]error{secrets.Current: secrets.ErrLocked}}.read); !errors.Is(err, secrets.ErrLocked) {
 		t.Errorf("locked: %v", err)
+	}
+}
+
+func TestTwoAuditsAreNotRunAtOnce(t *testing.T) {
+	d := testDaemon(t, func(context.Context, string) (secrets.Store, error) { return secrets.NewMemory(), nil })
+	d.auditing.Lock()
+	defer d.auditing.Unlock()
+	err := d.Audit(t.Context(), func(control.AuditLine) error { t.Error("it began"); return nil })
+	if !errors.Is(err, control.ErrBusy) || !strings.Contains(err.Error(), "another audit") || hint.Of(err) == "" {
+		t.Errorf("%v, hint %q", err, hint.Of(err))
+	}
+}
+
+// The names of two roles that take turns stand in the compose file: to find them there is no leak.
+func TestAuditDoesNotLookForTheNamesOfUsers(t *testing.T) {
+	items := []audit.Secret{{Name: "P"}, {Name: "P.user"}}
+	project := &stack.Project{Requirements: []secrets.Requirement{{Name: "P", Rotate: secrets.Rotation{UserName: "P.user"}}}}
+	if left := withoutUserNames(items, project); len(left) != 1 || left[0].Name != "P" || len(items) != 2 {
+		t.Errorf("%+v", left)
+	}
+	if left := withoutUserNames(items, nil); len(left) != 2 {
+		t.Errorf("without a project: %+v", left)
 	}
 }

@@ -75,8 +75,7 @@ func readAll(ctx context.Context, store secrets.Store, read func(context.Context
 	return items, unread, nil
 }
 
-// runAudit searches and reports, the summary last. No value passes report, whatever a place is called. unread is what the
-// search could not look for.
+// runAudit searches and reports, the summary last. unread is what the search could not look for.
 func runAudit(ctx context.Context, a *audit.Auditor, unread []string, report func(control.AuditLine) error) (control.AuditSummary, error) {
 	home, err := os.UserHomeDir()
 	if err != nil {
@@ -84,31 +83,22 @@ func runAudit(ctx context.Context, a *audit.Auditor, unread []string, report fun
 	}
 	a.UserHome = home
 	a.Secrets = withoutUserNames(a.Secrets, a.Project)
-	values := make([]secrets.Value, 0, len(a.Secrets))
-	for _, s := range a.Secrets {
-		values = append(values, s.Value)
-	}
-	redactor := secrets.NewRedactor(values...)
 	var left error // the caller has
 	searched, err := a.Run(ctx, func(f control.Finding) error {
-		f.Place, f.Service, f.Message, f.Hint = redactor.String(f.Place), redactor.String(f.Service), redactor.String(f.Message), redactor.String(f.Hint)
 		if left == nil {
 			left = report(control.AuditLine{Finding: &f})
 		}
 		return left
 	}, func(area string) {
 		if left == nil {
-			left = report(control.AuditLine{Progress: redactor.String(area)})
+			left = report(control.AuditLine{Progress: area})
 		}
 	})
 	if err = errors.Join(left, err); err != nil {
 		return control.AuditSummary{}, err
 	}
 	summary := control.AuditSummary{Searched: searched.Searched, Places: searched.Places, High: searched.High, Medium: searched.Medium,
-		Notes: searched.Notes, Incomplete: []string{}}
-	for _, what := range append(unread, searched.Incomplete...) {
-		summary.Incomplete = append(summary.Incomplete, redactor.String(what))
-	}
+		Notes: searched.Notes, Incomplete: slices.Concat([]string{}, unread, searched.Incomplete)}
 	return summary, report(control.AuditLine{Summary: &summary})
 }
 
