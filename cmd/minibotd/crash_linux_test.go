@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -80,8 +81,12 @@ func TestNoValueInACrash(t *testing.T) {
 func TestBothProgramsAreHardened(t *testing.T) {
 	t.Parallel()
 	in := blind(t)
+	in.start()
+	in.loaded()
 	asking := exec.Command(filepath.Join(programs, "mb-secrets"), "set", "K")
 	asking.Env = in.environ()
+	var said bytes.Buffer
+	asking.Stderr = &said
 	stdin, err := asking.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -89,8 +94,6 @@ func TestBothProgramsAreHardened(t *testing.T) {
 	if err := asking.Start(); err != nil {
 		t.Fatal(err)
 	}
-	in.start()
-	in.loaded()
 	for name, pid := range map[string]int{"minibotd": in.daemon.Process.Pid, "mb-secrets": asking.Process.Pid} {
 		in.poll(name+" hardened", 10*time.Second, func() bool {
 			return has(t, pid, "limits", `(?m)^Max core file size +0 `) && has(t, pid, "status", `(?m)^Umask:\t0077$`)
