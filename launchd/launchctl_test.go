@@ -166,7 +166,7 @@ func TestStatusesOfLaunchctl(t *testing.T) {
 			if strings.Contains(err.Error(), "ailed: ") || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "com.minibot") {
 				t.Errorf("%s, %d: it quotes: %v", verb, test.exit, err)
 			}
-			if !strings.Contains(hint.Of(err), test.hint) && !(verb != "bootstrap" && errors.Is(err, launchd.ErrBadFile)) {
+			if !strings.Contains(hint.Of(err), test.hint) && (verb == "bootstrap" || !errors.Is(err, launchd.ErrBadFile)) {
 				t.Errorf("%s, %d: hint %q", verb, test.exit, hint.Of(err))
 			}
 		}

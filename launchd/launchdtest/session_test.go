@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -173,4 +175,30 @@ func TestNothingOutlivesTheEmulation(t *testing.T) {
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("its folder: %v", err)
 	}
+}
+
+// TestProcessGroupDiesWithItsLeader includes the agent that asks for the opposite.
+func TestProcessGroupDiesWithItsLeader(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, launchdtest.Options{})
+	b.load("group", `sleep 15 & echo $!`, keys{"RunAtLoad": true})
+	b.load("abandoned", `sleep 15 & echo $!`, keys{"RunAtLoad": true, "AbandonProcessGroup": true})
+	child := func(label string) int {
+		pid, err := strconv.Atoi(strings.TrimSpace(b.text(b.out(label), 1)))
+		b.check(err)
+		b.Wait(0, "exit", label)
+		return pid
+	}
+	b.eventually("the child's end", func() bool { return dead(child("group")) })
+	if pid := child("abandoned"); dead(pid) {
+		t.Error("the abandoned child is gone")
+	} else {
+		b.check(syscall.Kill(pid, syscall.SIGKILL))
+	}
+}
+
+// dead tells whether a process has ended; nobody may have waited for it.
+func dead(pid int) bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return gone(pid) || err == nil && strings.Contains(string(stat), ") Z ")
 }
