@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -17,7 +16,6 @@ import (
 
 	"minibot/commandline"
 	"minibot/config"
-	"minibot/console"
 	"minibot/control"
 	"minibot/hint"
 	"minibot/process"
@@ -46,15 +44,15 @@ Waiting for the store or the engine is a state, not an end: see minibotd status.
 			stderr, lost := divert()
 			redact := &secrets.Redaction{}
 			c.io.Err = redact.Writer(stderr)
-			return runDaemon(cmd.Context(), paths, c.io, redact, lost)
+			return runDaemon(cmd.Context(), paths, output{c.io, stderr, redact}, lost)
 		},
 	}
 }
 
-// runDaemon holds the daemon's lock and socket while it serves. What goes to io.Err passes redact; lost tells that a crash
-// would not be reported any more.
-func runDaemon(ctx context.Context, paths config.Paths, io *console.IO, redact *secrets.Redaction, lost <-chan struct{}) (err error) {
+// runDaemon holds the daemon's lock and socket while it serves. lost tells that a crash would not be reported any more.
+func runDaemon(ctx context.Context, paths config.Paths, out output, lost <-chan struct{}) (err error) {
 	hangup := notifyHangup(ctx) // first of all: until then the signal would end the program
+	out.trim(paths)
 	if err := config.EnsureHome(paths); err != nil {
 		return err
 	}
@@ -77,14 +75,15 @@ func runDaemon(ctx context.Context, paths config.Paths, io *console.IO, redact *
 		return err
 	}
 	defer func() { err = errors.Join(err, events.Close()) }()
-	events.Redact = redact
+	events.Redact = out.redact
 	journal, err := openJournal(paths.Rotation, events)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
-	log := slog.New(slog.NewTextHandler(io.Err, &slog.HandlerOptions{Level: cfg.Level()}))
-	d, err := newDaemon(cfg, paths, log, events, redact, func(ctx context.Context, kind string) (secrets.Store, error) {
+	log, closeLog := out.open(paths, cfg)
+	defer func() { err = errors.Join(err, closeLog()) }()
+	d, err := newDaemon(cfg, paths, log, events, out.redact, func(ctx context.Context, kind string) (secrets.Store, error) {
 		return stores.Open(ctx, stores.Options{Kind: kind, Home: paths.Home, Passphrase: credential})
 	}, journal)
 	if err != nil {
