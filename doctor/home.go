@@ -135,7 +135,7 @@ func (v *visit) compose(ctx context.Context) []Finding {
 	}
 	path := v.paths().Compose
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return []Finding{finding(Failure, v.mbSecrets("init"), "%s does not exist", path)}
+		return []Finding{finding(Failure, v.mbSecrets("init"), "%s does not exist: init makes the shipped one; or put yours back", path)}
 	}
 	found := v.file(path)
 	faults, err := stack.Check(ctx, stack.LoadOptions{File: path, Env: cfg.Env})

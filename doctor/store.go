@@ -72,6 +72,11 @@ func (v *visit) missing(name secrets.Name, generate bool) Finding {
 // unopened says why a store cannot be opened.
 func (v *visit) unopened(kind string, err error) Finding {
 	command := v.advised(err)
+	if kind == config.StoreAge {
+		if f := v.ageKey(); f.State == Failure { // the advice of the store quotes no path for a shell
+			command = f.Command
+		}
+	}
 	switch {
 	case errors.Is(err, secrets.ErrNoStore):
 		return finding(Failure, v.mbSecrets("init"), "store %s: %s", kind, line(err))
@@ -125,19 +130,26 @@ func (v *visit) key(context.Context) []Finding {
 	if err != nil || cfg.Store != config.StoreAge {
 		return nil
 	}
+	if f := v.ageKey(); f.State != "" {
+		return []Finding{f}
+	}
+	return nil // a store with a passphrase has none; with any other the store says so
+}
+
+func (v *visit) ageKey() (f Finding) {
 	path, store := filepath.Join(v.Paths.Home, "age.key"), filepath.Join(v.Paths.Home, "store.age")
 	info, err := os.Lstat(path)
 	if err != nil {
-		return nil // a store with a passphrase has none; with any other the store says so
+		return f
 	}
 	if uid := owner(info); uid != v.UID {
 		command := v.asRoot(fmt.Sprintf("chown %d %s", v.UID, quote(path))) + " && chmod 600 " + quote(path)
-		return []Finding{finding(Failure, command, "%s belongs to uid %d, not to %d", path, uid, v.UID)}
+		return finding(Failure, command, "%s belongs to uid %d, not to %d", path, uid, v.UID)
 	}
 	if mode := info.Mode().Perm(); mode&0o177 != 0 {
-		return []Finding{finding(Failure, "chmod 600 "+quote(path), "%s has mode %04o: others may read it", path, mode)}
+		return finding(Failure, "chmod 600 "+quote(path), "%s has mode %04o: others may read it", path, mode)
 	}
-	return []Finding{ok("%s is this user's alone. Without it nobody can read %s: keep a copy of it elsewhere, apart from the store", path, store)}
+	return ok("%s is this user's alone. Without it nobody can read %s: keep a copy of it elsewhere, apart from the store", path, store)
 }
 
 func (v *visit) overSSH() bool { return v.Getenv("SSH_CONNECTION") != "" || v.Getenv("SSH_TTY") != "" }
