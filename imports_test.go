@@ -56,6 +56,8 @@ var allowed = map[string][]string{
 	"minibot/audit/search":          {"minibot/secrets"},
 	"minibot/plan":                  {"minibot/secrets", "minibot/hint", "minibot/control", "minibot/rotation", "minibot/stack"},
 	"minibot/lockdown":              {"minibot/secrets", "minibot/hint", "minibot/config", "minibot/control", "minibot/rotation", "minibot/stack"},
+	"minibot/launchd":               {"minibot/hint"},
+	"minibot/launchd/launchdtest":   {"minibot/launchd/launchdtest"},
 	"minibot/rotation/databasetest": {"minibot/secrets", "minibot/database", "minibot/rotation"},
 }
 
