@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,7 +41,7 @@ func (a *Adopter) Carry(ctx context.Context, p *Plan) error {
 		return err
 	}
 	for _, f := range p.Findings.Of(KindAgent) {
-		undo, err := DisableAgent(ctx, f, a.Launchd, a.Absent)
+		undo, err := DisableAgent(ctx, f, a.Launchd)
 		if err != nil {
 			return err
 		}
@@ -232,10 +233,8 @@ func (a *Adopter) copyData(ctx context.Context, project *stack.Project, m *Move,
 	if err != nil {
 		return err
 	}
-	if l.root = below; below == "" {
-		l.root = "."
-	}
-	wrote, err := a.pump(ctx, m, l, id, from, into.ID, mount)
+	l.root = path.Join(path.Base(mount), below) // an engine leaves the folder that it unpacks into as it is, so that is the one above
+	wrote, err := a.pump(ctx, m, l, id, from, into.ID, path.Dir(mount))
 	if err != nil {
 		return err
 	}

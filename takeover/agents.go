@@ -10,19 +10,8 @@ import (
 	"regexp"
 	"strings"
 
-	"howett.net/plist"
+	"minibot/launchd"
 )
-
-// ownLabel is that of minibot's own LaunchAgent, which is no finding.
-const ownLabel = "com.minibot"
-
-// agent is what is looked at of a LaunchAgent's property list.
-type agent struct {
-	Label            string   `plist:"Label"`
-	Program          string   `plist:"Program"`
-	Arguments        []string `plist:"ProgramArguments"`
-	WorkingDirectory string   `plist:"WorkingDirectory"`
-}
 
 var composeCommand = regexp.MustCompile(`\bdocker[- ]compose\b|\bdocker\b[^\n]*\bcompose\b`)
 
@@ -50,17 +39,17 @@ func lookAtAgent(s Surroundings, file string) Findings {
 	if errors.Is(err, fs.ErrNotExist) { // a link to nothing
 		return nil
 	}
-	var a agent
+	var a launchd.Definition
 	if err == nil {
-		_, err = plist.Unmarshal(data, &a)
+		a, err = launchd.Read(data)
 	}
 	if err != nil {
 		return Findings{unread(file, "its property list cannot be read, so what it starts at login is not known")}
 	}
-	if a.Label == ownLabel || a.Label == "" && strings.TrimSuffix(filepath.Base(file), ".plist") == ownLabel {
+	if a.Label == launchd.Label || a.Label == "" && strings.TrimSuffix(filepath.Base(file), ".plist") == launchd.Label {
 		return nil
 	}
-	reason := a.reason(s)
+	reason := reasonOf(s, a)
 	if reason == "" {
 		return nil
 	}
@@ -69,7 +58,7 @@ func lookAtAgent(s Surroundings, file string) Findings {
 }
 
 // reason says what makes an agent one that minibot replaces; "" for another one.
-func (a agent) reason(s Surroundings) string {
+func reasonOf(s Surroundings, a launchd.Definition) string {
 	words := strings.Join(append([]string{a.Program}, a.Arguments...), " ")
 	composes, ours := composeCommand.MatchString(words), mentions(words, s.Home, s.UserHome) || mentions(a.WorkingDirectory, s.Home, s.UserHome)
 	for _, word := range append([]string{a.Program}, a.Arguments...) {
@@ -85,7 +74,7 @@ func (a agent) reason(s Surroundings) string {
 		return "runs docker compose for minibot's folder"
 	case ours:
 		return "runs something of minibot's folder"
-	case strings.HasPrefix(a.Label, ownLabel+"."):
+	case strings.HasPrefix(a.Label, launchd.Label+"."):
 		return "has a label of minibot's"
 	case composes && strings.Contains(strings.ToLower(words+a.WorkingDirectory+a.Label), "minibot"):
 		return "runs docker compose for minibot"
@@ -93,29 +82,26 @@ func (a agent) reason(s Surroundings) string {
 	return ""
 }
 
-// Launchctl is what disabling an agent needs of launchd.
+// Launchctl is what disabling an agent needs of [launchd.Launchctl].
 type Launchctl interface {
-	// Disable keeps a label from being started at the next login.
 	Disable(ctx context.Context, label string) error
-	// Bootout ends a loaded agent; one that is not loaded is an error that Absent knows.
 	Bootout(ctx context.Context, label string) error
 }
 
 // Aside is what is appended to the name of an agent's file that is moved aside.
 const Aside = ".disabled-by-minibot"
 
-// DisableAgent keeps a found agent from starting: it disables the label, ends what runs of it, and moves its file aside, never over another one. absent
-// tells which error of Bootout means that it is not loaded. It returns the commands that undo it. It can be repeated
-// wherever it ended.
-func DisableAgent(ctx context.Context, f Finding, launchd Launchctl, absent func(error) bool) (undo []string, err error) {
+// DisableAgent keeps a found agent from starting: it disables the label, ends what runs of it, and moves its file aside, never over another one. One
+// that is not loaded, or a machine without a desktop session, is no error. It returns the commands that undo it. It can be repeated wherever it ended.
+func DisableAgent(ctx context.Context, f Finding, control Launchctl) (undo []string, err error) {
 	if f.Kind != KindAgent {
 		return nil, fmt.Errorf("disable %s: it is no login agent", f.Place)
 	}
 	if f.Label != "" {
-		if err := launchd.Disable(ctx, f.Label); err != nil {
+		if err := control.Disable(ctx, f.Label); err != nil {
 			return nil, fmt.Errorf("disable login agent %s: %w", f.Label, err)
 		}
-		if err := launchd.Bootout(ctx, f.Label); err != nil && !absent(err) {
+		if err := control.Bootout(ctx, f.Label); err != nil && !errors.Is(err, launchd.ErrNotLoaded) && !errors.Is(err, launchd.ErrNoSession) {
 			return nil, fmt.Errorf("end login agent %s: %w", f.Label, err)
 		}
 	}

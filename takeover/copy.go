@@ -16,7 +16,7 @@ import (
 
 // layout says how a folder that comes as a tar stream is to lie in its new place.
 type layout struct {
-	root     string // the folder's name in the written stream; "." for the stream's own
+	root     string // the folder's path in the written stream
 	uid, gid int    // everything's owner
 	rootMode int64  // of the folder; 0 keeps it
 	keeps    func(name string) bool

@@ -26,8 +26,6 @@ type Adopter struct {
 	// Load loads the compose file with these variables.
 	Load    func(ctx context.Context, env map[string]string) (*stack.Project, error)
 	Launchd Launchctl
-	// Absent tells which of Launchd's errors means that an agent is not loaded.
-	Absent func(error) bool
 	// Hold keeps the whole stack down until it is called with false, also over restarts of minibotd and of the machine.
 	Hold   func(down bool) error
 	Report func(service, message string)

@@ -16,8 +16,8 @@ import (
 // progressEvery is the time between two reports of a copy.
 const progressEvery = 2 * time.Second
 
-// pump streams a folder of one container into another one, and returns what it wrote.
-func (a *Adopter) pump(ctx context.Context, m *Move, l layout, fromID, from, toID, mount string) (manifest, error) {
+// pump streams a folder of one container into the folder to of another one, and returns what it wrote.
+func (a *Adopter) pump(ctx context.Context, m *Move, l layout, fromID, from, toID, to string) (manifest, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	old, err := a.Engine.Tree(ctx, fromID, from)
@@ -45,7 +45,7 @@ func (a *Adopter) pump(ctx context.Context, m *Move, l layout, fromID, from, toI
 		_ = writer.CloseWithError(err) // never fails; nil is the end of the stream
 		rewritten <- outcome{wrote, err}
 	}()
-	planted := a.Engine.Plant(ctx, toID, mount, reader)
+	planted := a.Engine.Plant(ctx, toID, to, reader)
 	_ = reader.CloseWithError(errStopped) // never fails
 	done := <-rewritten
 	closed := old.Close()
