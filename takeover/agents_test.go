@@ -1,6 +1,7 @@
 package takeover
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,6 +42,9 @@ func TestDisableAgent(t *testing.T) {
 		}
 		if disabled, err := control.Disabled(t.Context()); err != nil || !disabled["com.minibot.gateway"] {
 			t.Errorf("disabled: %v, %v", disabled, err)
+		}
+		if _, err := control.Print(t.Context(), "com.minibot.gateway"); !errors.Is(err, launchd.ErrNotLoaded) {
+			t.Errorf("the agent is still loaded: %v", err)
 		}
 		if _, err := os.Stat(file); err == nil {
 			t.Error("the agent's file is still in its place")

@@ -2,6 +2,7 @@ package takeover
 
 import (
 	"fmt"
+	"html"
 	"maps"
 	"os"
 	"path/filepath"
@@ -19,7 +20,7 @@ const canary = "canary-takeover-3b1e"
 func plistOf(label string, arguments ...string) string {
 	text := `<?xml version="1.0" encoding="UTF-8"?><plist version="1.0"><dict><key>Label</key><string>` + label + `</string><key>ProgramArguments</key><array>`
 	for _, a := range arguments {
-		text += "<string>" + a + "</string>"
+		text += "<string>" + html.EscapeString(a) + "</string>"
 	}
 	return text + `</array><key>RunAtLoad</key><true/></dict></plist>`
 }
@@ -28,7 +29,7 @@ func plistOf(label string, arguments ...string) string {
 func replica() map[string]string {
 	return map[string]string{
 		"Library/LaunchAgents/com.minibot.gateway.plist": plistOf("com.minibot.gateway", "/bin/bash", "HOME/minibot/start.sh"),
-		"Library/LaunchAgents/org.example.nightly.plist": plistOf("org.example.nightly", "/bin/sh", "-c", "cd ~/minibot; docker compose up -d"),
+		"Library/LaunchAgents/org.example.nightly.plist": plistOf("org.example.nightly", "/bin/sh", "-c", "cd ~/minibot && docker compose up -d"),
 		"Library/LaunchAgents/com.minibot.plist":         plistOf("com.minibot", "/usr/local/bin/minibotd", "run", "--home", "HOME/minibot"),
 		"Library/LaunchAgents/org.example.other.plist":   plistOf("org.example.other", "/bin/sh", "-c", "docker compose -f ~/blog/compose.yaml up -d"),
 		"Library/LaunchAgents/org.example.backup.plist":  plistOf("org.example.backup", "/usr/bin/rsync", "HOME/minibots", "/backup"),
