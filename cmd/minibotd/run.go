@@ -43,17 +43,18 @@ Waiting for the store or the engine is a state, not an end: see minibotd status.
 			if err != nil {
 				return err
 			}
+			options := logOptions(os.Stderr) // which is another one from here on
 			stderr, lost := divert()
 			redact := &secrets.Redaction{}
 			c.io.Err = redact.Writer(stderr)
-			return runDaemon(cmd.Context(), paths, c.io, redact, lost)
+			return runDaemon(cmd.Context(), paths, c.io, redact, lost, options)
 		},
 	}
 }
 
 // runDaemon holds the daemon's lock and socket while it serves. What goes to io.Err passes redact; lost tells that a crash
 // would not be reported any more.
-func runDaemon(ctx context.Context, paths config.Paths, io *console.IO, redact *secrets.Redaction, lost <-chan struct{}) (err error) {
+func runDaemon(ctx context.Context, paths config.Paths, io *console.IO, redact *secrets.Redaction, lost <-chan struct{}, options slog.HandlerOptions) (err error) {
 	hangup := notifyHangup(ctx) // first of all: until then the signal would end the program
 	if err := config.EnsureHome(paths); err != nil {
 		return err
@@ -83,7 +84,8 @@ func runDaemon(ctx context.Context, paths config.Paths, io *console.IO, redact *
 		return err
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
-	log := slog.New(slog.NewTextHandler(io.Err, &slog.HandlerOptions{Level: cfg.Level()}))
+	options.Level = cfg.Level()
+	log := slog.New(slog.NewTextHandler(io.Err, &options))
 	d, err := newDaemon(cfg, paths, log, events, redact, func(ctx context.Context, kind string) (secrets.Store, error) {
 		return stores.Open(ctx, stores.Options{Kind: kind, Home: paths.Home, Passphrase: credential})
 	}, journal)
