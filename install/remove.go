@@ -54,7 +54,7 @@ func (r *Removal) definition() (string, error) {
 	return path, err
 }
 
-// stackDown is done where the stack is to stay, and where nothing is installed and no daemon runs.
+// stackDown is done where the stack is to stay, and where no daemon runs or is about to.
 func (r *Removal) stackDown(ctx context.Context) (string, bool, error) {
 	if r.Keep {
 		return "the stack stays up as asked for; nothing heals it, and its secrets stay in memory", true, nil
@@ -63,8 +63,8 @@ func (r *Removal) stackDown(ctx context.Context) (string, bool, error) {
 	if err != nil || pid != 0 {
 		return "", false, err
 	}
-	_, gone, err := r.unloaded(ctx)
-	return "no minibotd runs: what there is of the stack stays as it is", gone, err
+	state, err := r.Manager.State(ctx)
+	return "no minibotd runs: what there is of the stack stays as it is", !state.Loaded, err
 }
 
 func (r *Removal) stop(ctx context.Context, report func(string)) (string, error) {
