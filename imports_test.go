@@ -52,6 +52,8 @@ var allowed = map[string][]string{
 	"minibot/control":               {"minibot/secrets", "minibot/hint"},
 	"minibot/console":               {"minibot/hint"},
 	"minibot/process":               {"minibot/hint"},
+	"minibot/doctor":                {"minibot/secrets", "minibot/hint", "minibot/config", "minibot/control", "minibot/stack", "minibot/launchd"},
+	"minibot/logfile":               {"minibot/hint", "minibot/config"},
 	"minibot/audit":                 {"minibot/secrets", "minibot/hint", "minibot/config", "minibot/control", "minibot/stack", "minibot/audit"},
 	"minibot/audit/search":          {"minibot/secrets"},
 	"minibot/plan":                  {"minibot/secrets", "minibot/hint", "minibot/control", "minibot/rotation", "minibot/stack"},
