@@ -232,11 +232,12 @@ func TestKeepAliveIsThrottled(t *testing.T) {
 			t.Errorf("two starts are %v apart, with 10 s at 20 times the speed", apart)
 		}
 	}
-	b.eventually("the end of crash", func() bool { return b.print("crash", "state") == "spawn scheduled" })
-	if exit := b.print("crash", "last exit code"); exit != "3" {
+	b.load("slow", `exit 3`, keys{"KeepAlive": true, "ThrottleInterval": 2000})
+	b.eventually("the end of slow", func() bool { return b.print("slow", "state") == "spawn scheduled" })
+	if exit := b.print("slow", "last exit code"); exit != "3" {
 		t.Errorf("last exit code = %s", exit)
 	}
-	b.want(0, "service spawned with pid: …", "kickstart", "-p", b.Target("crash")) // past the throttle
+	b.want(0, "service spawned with pid: …", "kickstart", "-p", b.Target("slow")) // past the throttle
 	b.spawns("later", 2)
 	ends := b.events("exit", "later")
 	if apart := b.events("spawn", "later")[1].At.Sub(ends[0].At); apart > 990*time.Millisecond {
