@@ -60,6 +60,7 @@ var allowed = map[string][]string{
 	"minibot/lockdown":              {"minibot/secrets", "minibot/hint", "minibot/config", "minibot/control", "minibot/rotation", "minibot/stack"},
 	"minibot/launchd":               {"minibot/hint"},
 	"minibot/launchd/launchdtest":   {"minibot/launchd/launchdtest"},
+	"minibot/takeover":              {"minibot/secrets", "minibot/hint", "minibot/config", "minibot/stack", "minibot/launchd"},
 	"minibot/rotation/databasetest": {"minibot/secrets", "minibot/database", "minibot/rotation"},
 }
 
