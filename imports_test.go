@@ -54,6 +54,8 @@ var allowed = map[string][]string{
 	"minibot/process":               {"minibot/hint"},
 	"minibot/audit":                 {"minibot/secrets", "minibot/hint", "minibot/config", "minibot/control", "minibot/stack", "minibot/audit"},
 	"minibot/audit/search":          {"minibot/secrets"},
+	"minibot/enginestart":           {"minibot/hint", "minibot/stack"},
+	"minibot/awake":                 {"minibot/hint"},
 	"minibot/plan":                  {"minibot/secrets", "minibot/hint", "minibot/control", "minibot/rotation", "minibot/stack"},
 	"minibot/lockdown":              {"minibot/secrets", "minibot/hint", "minibot/config", "minibot/control", "minibot/rotation", "minibot/stack"},
 	"minibot/rotation/databasetest": {"minibot/secrets", "minibot/database", "minibot/rotation"},
