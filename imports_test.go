@@ -52,12 +52,17 @@ var allowed = map[string][]string{
 	"minibot/control":               {"minibot/secrets", "minibot/hint"},
 	"minibot/console":               {"minibot/hint"},
 	"minibot/process":               {"minibot/hint"},
+	"minibot/doctor":                {"minibot/secrets", "minibot/hint", "minibot/config", "minibot/control", "minibot/stack", "minibot/launchd"},
+	"minibot/logfile":               {"minibot/hint", "minibot/config"},
 	"minibot/audit":                 {"minibot/secrets", "minibot/hint", "minibot/config", "minibot/control", "minibot/stack", "minibot/audit"},
 	"minibot/audit/search":          {"minibot/secrets"},
 	"minibot/enginestart":           {"minibot/hint", "minibot/stack"},
 	"minibot/awake":                 {"minibot/hint"},
 	"minibot/plan":                  {"minibot/secrets", "minibot/hint", "minibot/control", "minibot/rotation", "minibot/stack"},
 	"minibot/lockdown":              {"minibot/secrets", "minibot/hint", "minibot/config", "minibot/control", "minibot/rotation", "minibot/stack"},
+	"minibot/launchd":               {"minibot/hint"},
+	"minibot/launchd/launchdtest":   {"minibot/launchd/launchdtest"},
+	"minibot/takeover":              {"minibot/secrets", "minibot/hint", "minibot/config", "minibot/stack", "minibot/launchd"},
 	"minibot/rotation/databasetest": {"minibot/secrets", "minibot/database", "minibot/rotation"},
 }
 

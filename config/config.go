@@ -37,6 +37,15 @@ type Config struct {
 	KeepAwake   bool              `toml:"keep_awake" comment:"macOS: the system does not go to sleep while minibotd runs and there is mains power"`
 	Engine      Engine            `toml:"engine"`
 	Env         map[string]string `toml:"env" comment:"what the compose file interpolates; never a secret"`
+	Log         Log               `toml:"log" comment:"the daemon's own log, minibotd.log, where stderr is launchd's file; elsewhere the log goes to stderr"`
+}
+
+// Log bounds the daemon's own log.
+type Log struct {
+	MaxSizeMB  int  `toml:"max_size_mb" comment:"MiB after which a new file is begun: 1 to 1024"`
+	MaxFiles   int  `toml:"max_files" comment:"older files that are kept: 1 to 100"`
+	MaxAgeDays int  `toml:"max_age_days" comment:"days after which an older file goes: to 3650; 0 for never"`
+	Compress   bool `toml:"compress" comment:"older files, with gzip"`
 }
 
 // Engine is how the container engine is treated.
@@ -53,6 +62,7 @@ const (
 // Default is the configuration of a home without config.toml.
 func Default() Config {
 	return Config{Store: StoreAge, ComposeFile: "compose.yaml", LogLevel: "info", Exposure: ExposureRefuse,
+		Log:       Log{MaxSizeMB: 10, MaxFiles: 5, MaxAgeDays: 30, Compress: true},
 		KeepAwake: runtime.GOOS == darwin, Engine: Engine{Start: EngineStartOff}, Env: map[string]string{}}
 }
 
@@ -170,6 +180,14 @@ func (c Config) validate(goos string) error {
 	}
 	if c.Engine.Start != EngineStartOff && c.Engine.Start != EngineStartAuto {
 		fault("engine.start", "unknown value %q, want %s or %s", c.Engine.Start, EngineStartOff, EngineStartAuto)
+	}
+	for _, n := range [...]struct {
+		key               string
+		have, least, most int
+	}{{"max_size_mb", c.Log.MaxSizeMB, 1, 1024}, {"max_files", c.Log.MaxFiles, 1, 100}, {"max_age_days", c.Log.MaxAgeDays, 0, 3650}} {
+		if n.have < n.least || n.have > n.most {
+			fault("log."+n.key, "%d is not between %d and %d", n.have, n.least, n.most)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
 		if !variable.MatchString(name) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -17,7 +16,6 @@ import (
 
 	"minibot/commandline"
 	"minibot/config"
-	"minibot/console"
 	"minibot/control"
 	"minibot/hint"
 	"minibot/process"
@@ -47,7 +45,7 @@ Waiting for the store or the engine is a state, not an end: see minibotd status.
 			stderr, lost := divert()
 			redact := &secrets.Redaction{}
 			c.io.Err = redact.Writer(stderr)
-			return runDaemon(cmd.Context(), paths, host, c.io, redact, lost)
+			return runDaemon(cmd.Context(), paths, host, output{c.io, stderr, redact}, lost)
 		},
 	}
 	cmd.Flags().StringVar(&host, "docker-host", "", "the engine, in place of docker_host in config.toml: unix:///PATH or tcp://HOST:PORT")
@@ -55,10 +53,10 @@ Waiting for the store or the engine is a state, not an end: see minibotd status.
 }
 
 // runDaemon holds the daemon's lock and socket while it serves. host is the engine's where that is not for the configuration
-// to say. What goes to io.Err passes redact; lost tells that a crash
-// would not be reported any more.
-func runDaemon(ctx context.Context, paths config.Paths, host string, io *console.IO, redact *secrets.Redaction, lost <-chan struct{}) (err error) {
+// to say; lost tells that a crash would not be reported any more.
+func runDaemon(ctx context.Context, paths config.Paths, host string, out output, lost <-chan struct{}) (err error) {
 	hangup := notifyHangup(ctx) // first of all: until then the signal would end the program
+	out.trim(paths)
 	if err := config.EnsureHome(paths); err != nil {
 		return err
 	}
@@ -81,14 +79,15 @@ func runDaemon(ctx context.Context, paths config.Paths, host string, io *console
 		return err
 	}
 	defer func() { err = errors.Join(err, events.Close()) }()
-	events.Redact = redact
+	events.Redact = out.redact
 	journal, err := openJournal(paths.Rotation, events)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
-	log := slog.New(slog.NewTextHandler(io.Err, &slog.HandlerOptions{Level: cfg.Level()}))
-	d, err := newDaemon(cfg, paths, log, events, redact, func(ctx context.Context, kind string) (secrets.Store, error) {
+	log, closeLog := out.open(paths, cfg)
+	defer func() { err = errors.Join(err, closeLog()) }()
+	d, err := newDaemon(cfg, paths, log, events, out.redact, func(ctx context.Context, kind string) (secrets.Store, error) {
 		return stores.Open(ctx, stores.Options{Kind: kind, Home: paths.Home, Passphrase: credential})
 	}, journal)
 	if err != nil {
