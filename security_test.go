@@ -47,7 +47,7 @@ func TestSecurityClaimsHaveTheirTests(t *testing.T) {
 func definedTests(t *testing.T) map[string]bool {
 	t.Helper()
 	defined := map[string]bool{}
-	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}

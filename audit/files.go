@@ -50,7 +50,7 @@ func (r *run) file(ctx context.Context, code, path string) error {
 	if err != nil || !info.Mode().IsRegular() || !r.first(info) {
 		return err
 	}
-	var body io.Reader = io.LimitReader(f, info.Size())
+	body := io.LimitReader(f, info.Size())
 	if strings.HasSuffix(path, ".plist") {
 		text, err := plistStrings(f)
 		if err != nil {
@@ -67,7 +67,7 @@ func (r *run) first(info fs.FileInfo) bool {
 	if !ok {
 		return true
 	}
-	id := fileID{uint64(st.Dev), st.Ino}
+	id := fileID{uint64(st.Dev), st.Ino} //nolint:unconvert // its type differs between systems
 	again := r.seen[id]
 	r.seen[id] = true
 	return !again

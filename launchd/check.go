@@ -14,7 +14,7 @@ import (
 // type, values that the manual does not know, what is missing, and paths that launchd would not expand. It quotes no values.
 // launchd itself ignores most of these faults silently, and then does not do what its author meant.
 func Check(data []byte) []error {
-	keys, _, err := decode(data)
+	keys, err := decode(data)
 	if err != nil {
 		return []error{err}
 	}

@@ -11,11 +11,11 @@ import (
 // missing", "Nice is not minibot's" or "EnvironmentVariables.PATH has another value", sorted by key. It quotes no values: the
 // variables of somebody's agent may be secrets. Formats, comments and the order of keys are no differences.
 func Differences(have, want []byte) ([]string, error) {
-	haveKeys, _, err := decode(have)
+	haveKeys, err := decode(have)
 	if err != nil {
 		return nil, fmt.Errorf("compare property lists: %w", err)
 	}
-	wantKeys, _, err := decode(want)
+	wantKeys, err := decode(want)
 	if err != nil {
 		return nil, fmt.Errorf("compare property lists: %w", err)
 	}

@@ -67,7 +67,7 @@ func Render(s Settings) ([]byte, error) {
 	if err := s.validate(); err != nil {
 		return nil, fmt.Errorf("make the property list: %w", err)
 	}
-	keys, _, err := decode(template)
+	keys, err := decode(template)
 	if err != nil {
 		return nil, fmt.Errorf("make the property list: %w", err)
 	}

@@ -169,7 +169,10 @@ func TestLoadOverKnownFailures(t *testing.T) {
 			[]string{"enable 0", "bootstrap 37", "bootstrap 37", "bootstrap 0"},
 		},
 		"bootout says 36 and does it": {
-			func(m *mac) { m.Run("bootstrap", "gui/"+strconv.Itoa(m.UID()), m.manager.Settings.PlistPath()); m.Fault("bootout", 36, 1) },
+			func(m *mac) {
+				m.Run("bootstrap", "gui/"+strconv.Itoa(m.UID()), m.manager.Settings.PlistPath())
+				m.Fault("bootout", 36, 1)
+			},
 			[]string{"bootstrap 0", "enable 0", "bootout 36", "bootstrap 0"},
 		},
 		"disabled by hand": {

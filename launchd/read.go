@@ -22,10 +22,10 @@ type Definition struct {
 	Disabled     bool     // the key of the file; what launchctl keeps goes before it
 }
 
-// Read decodes the property list of any LaunchAgent, XML or binary. It ignores keys it has no use for and does not check more
+// Read decodes the property list of any LaunchAgent in XML; a binary one is an error with a hint. It ignores keys it has no use for and does not check more
 // than the types of the others: see [Check]. Errors quote nothing of the file.
 func Read(data []byte) (Definition, error) {
-	keys, _, err := decode(data)
+	keys, err := decode(data)
 	if err != nil {
 		return Definition{}, fmt.Errorf("read the property list: %w", err)
 	}

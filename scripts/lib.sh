@@ -1,7 +1,9 @@
 # shellcheck shell=bash
 # What the scripts share. Sourced, never run. Human text goes to stderr, results to stdout.
 
+# shellcheck disable=SC2034 # used by who sources this
 cache=${MINIBOT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/minibot}
+# shellcheck disable=SC2034
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 say() { printf '%4ss  %s\n' "$SECONDS" "$*" >&2; }

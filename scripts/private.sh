@@ -12,12 +12,12 @@ private() { # DIR [--release NAME] [--fresh] [--stop|--kill]
       --release) release=${2:?--release needs a name}; shift ;;
       --fresh) fresh=1 ;;
       --stop) act=stop ;;
-      --kill) act=kill ;;
+      --kill) act='kill' ;;
       *) die "unknown option $1" ;;
     esac
     shift
   done
-  [ "$(id -u)" = 0 ] && [ "$(uname)" = Linux ] || die 'a private engine needs Linux and root'
+  if [ "$(id -u)" != 0 ] || [ "$(uname)" != Linux ]; then die 'a private engine needs Linux and root'; fi
   mkdir -p "$dir"
   dir=$(cd "$dir" && pwd -P)
   run=$dir/run endpoint=unix://$dir/run/docker.sock

@@ -97,7 +97,7 @@ func (l *linter) model(ctx context.Context, env map[string]string) (map[string]a
 func lenient(text string, mapping template.Mapping) (string, error) {
 	replaced, err := template.SubstituteWithOptions(text, mapping, template.WithoutLogging)
 	if err != nil {
-		return text, nil
+		return text, nil //nolint:nilerr // the load refuses it
 	}
 	return replaced, nil
 }
@@ -310,7 +310,7 @@ func passedOn(steps []string, text string, null bool) (variable string, ok bool)
 	if n < 2 || steps[0] != "services" && steps[0] != "jobs" {
 		return "", false
 	}
-	if list := steps[n-2]; !(list == "environment" && n == 4) && !(list == "args" && n == 5 && steps[2] == "build") {
+	if list := steps[n-2]; (list != "environment" || n != 4) && (list != "args" || n != 5 || steps[2] != "build") {
 		return "", false
 	}
 	if null {

@@ -132,7 +132,7 @@ func (l *linter) merge(written []mention, claimed map[int]bool) []Finding {
 		return false
 	}
 	for _, m := range l.found {
-		if !(strings.HasPrefix(m.steps[0], "x-") && taken(m.Finding)) {
+		if !strings.HasPrefix(m.steps[0], "x-") || !taken(m.Finding) {
 			m.describe(l.key(m.Secret), m.at)
 			findings = append(findings, m.Finding)
 		}

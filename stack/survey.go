@@ -195,7 +195,7 @@ func (e *Engine) execConfig(ctx context.Context, id string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer response.Body.Close() // read to its end
+	defer func() { _ = response.Body.Close() }() // read to its end
 	switch response.StatusCode {
 	case http.StatusOK:
 		return io.ReadAll(response.Body)

@@ -30,7 +30,7 @@ secrets: { K: { environment: K } }
 		s := &survey{engine: r.engine, limit: volumeLimit, exportFrom: from, visit: func(x Exhibit) error {
 			if x.Err != nil {
 				r.Errorf("%s %s: %v", x.Kind, x.Part, x.Err)
-				return nil
+				return x.Err
 			}
 			body, err := io.ReadAll(x.Body)
 			if (x.Kind == "layer" || x.Kind == "volume") && strings.Contains(string(body), "canary") {

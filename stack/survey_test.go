@@ -69,7 +69,7 @@ func one(inspect string) fakeEngine {
 
 // archive answers a request for a path of a container with a tar of these files, named as the engine names them.
 func archive(files ...[2]string) func(http.ResponseWriter, *http.Request) {
-	return func(w http.ResponseWriter, r *http.Request) {
+	return func(w http.ResponseWriter, _ *http.Request) {
 		stat, _ := json.Marshal(container.PathStat{Name: "x"})
 		w.Header().Set("X-Docker-Container-Path-Stat", base64.StdEncoding.EncodeToString(stat))
 		out := tar.NewWriter(w)

@@ -23,7 +23,8 @@ const (
 	// MinAnywhere is the shortest value, in bytes, that is looked for anywhere and in every form. Shorter ones match by
 	// chance: those of MinWord bytes and more are looked for as whole words, plainly written, and the others not at all.
 	MinAnywhere = 6
-	MinWord     = 4
+	// MinWord is the shortest value, in bytes, that is looked for at all.
+	MinWord = 4
 
 	blockSize   = 64 << 10 // searched at once
 	maxWindow   = 12       // bytes of a form that are in the automaton

@@ -200,9 +200,7 @@ func (s *secretSet) tree(t *testing.T, root string) searched {
 		t.Errorf("search below %s: %v", root, err)
 	}
 	found.hits = s.grep(t, nil, "--recursive", "--devices=skip", "--", root)
-	for _, h := range s.grep(t, &names, "--label=a file's name below "+root, "--", "-") {
-		found.hits = append(found.hits, h)
-	}
+	found.hits = append(found.hits, s.grep(t, &names, "--label=a file's name below "+root, "--", "-")...)
 	return found
 }
 

@@ -101,7 +101,7 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 		d.record(control.Event{Kind: "progress", Service: service, Message: message})
 	}}
 	d.world.reload = d.reloadGateway
-	d.supervisor = supervisor.New(d.world, supervisor.Options{Logger: log, OnEvent: d.onSupervisorEvent})
+	d.supervisor = supervisor.New(d.world, supervisor.Options{Logger: log, OnEvent: d.onSupervisorEvent, OnWake: d.world.forget})
 	d.rotator = rotation.New(d.store, journal, d.requirements, d.database, d, log)
 	d.rotator.At, d.rotator.Redact = crashPoint(), redact.Text
 	d.store.learn = d.learn

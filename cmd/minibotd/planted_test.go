@@ -86,9 +86,9 @@ func (g *garden) plantInInspects() {
 	v := g.value
 	box := g.box("inspect", []string{"-e", "X=" + v, "-e", "OLD=" + g.former, "-e", "HEX=" + hex.EncodeToString([]byte(v)),
 		"--label", "x=" + v, "--label", v + "=1", "--health-cmd", "test " + v}, "-c", "echo "+v)
-	g.grow("an environment", box, "Config.Env[0]")
-	g.leaks = append(g.leaks, planted{"a former value", []string{box, "Config.Env[1]"}, "previous", ""},
-		planted{"a value in hex", []string{box, "Config.Env[2]"}, "", "hex"})
+	g.grow("an environment", box, "Config.Env[")
+	g.leaks = append(g.leaks, planted{"a former value", []string{box, "Config.Env["}, "previous", ""},
+		planted{"a value in hex", []string{box, "Config.Env["}, "", "hex"})
 	g.grow("an argument of a command", box, "Config.Cmd[1]")
 	g.grow("a label's value", box, "Config.Labels.x")
 	g.grow("a label's key", box, "Config.Labels key")
