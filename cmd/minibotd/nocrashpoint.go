@@ -9,3 +9,6 @@ func crashPoint() func(rotation.Point) { return func(rotation.Point) {} }
 
 // crashOnSignal does nothing: only tests are built with it.
 func crashOnSignal(*daemon) {}
+
+// dieBefore does nothing: only tests are built with it.
+func dieBefore(string) {}
