@@ -9,6 +9,7 @@ import (
 
 	"minibot/launchd"
 	"minibot/launchd/launchdtest"
+	"minibot/launchd/launchdtest/emulation"
 )
 
 // atADesktop makes a patient that is installed below an emulated launchd, with programs of its own outside of the folders for
@@ -20,19 +21,19 @@ func atADesktop(t *testing.T) (*patient, *launchdtest.Launchd) {
 	cache, err := os.UserCacheDir()
 	p.must(err)
 	p.must(os.MkdirAll(cache, 0o700))
-	p.bin, err = os.MkdirTemp(cache, "minibot-doctor-")
+	p.programs, err = os.MkdirTemp(cache, "minibot-doctor-")
 	p.must(err)
 	t.Cleanup(func() {
-		if err := os.RemoveAll(p.bin); err != nil {
+		if err := os.RemoveAll(p.programs); err != nil {
 			t.Error(err)
 		}
 	})
 	for _, name := range []string{"minibotd", "mb-secrets"} {
-		if out, err := exec.CommandContext(t.Context(), "cp", filepath.Join(programs, name), p.bin).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), "cp", filepath.Join(programs, name), p.programs).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
-	p.env = append(p.env, "MINIBOT_MANAGER=launchd", "HOME="+l.UserHome(), "PATH="+p.bin+":"+filepath.Dir(l.Launchctl())+":"+os.Getenv("PATH"))
+	p.env = append(p.env, "MINIBOT_MANAGER=launchd", "HOME="+l.UserHome(), "PATH="+p.programs+":"+filepath.Dir(l.Launchctl())+":"+os.Getenv("PATH"))
 	p.shell("minibotd install", "")
 	return p, l
 }
@@ -68,8 +69,14 @@ func TestDoctorMendsTheAgent(t *testing.T) {
 		{"others may write", func() { p.must(os.Chmod(plist, 0o666)) }, "mode 0666", "chmod go-w "},
 		{"disabled", func() { p.shell("launchctl disable "+l.Target(launchd.Label), "") }, "disabled", enable},
 		{"not loaded", func() {
+			unloaded := 1
+			for _, e := range l.Log() {
+				if e.Kind == emulation.EventUnload && e.Label == launchd.Label {
+					unloaded++
+				}
+			}
 			p.shell("launchctl bootout "+l.Target(launchd.Label), "")
-			l.Wait(1, "gone", launchd.Label)
+			l.Wait(unloaded, emulation.EventUnload, launchd.Label)
 		}, "not loaded", "minibotd install"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
