@@ -278,6 +278,10 @@ func TestWithoutSessionItStartsAtTheNextLogin(t *testing.T) {
 	if s := m.state(t); s != (launchd.State{Disabled: true}) {
 		t.Errorf("after the reboot: %+v", s)
 	}
+	m.Fault("print-disabled", 112, 2)
+	if s := m.state(t); s != (launchd.State{}) {
+		t.Errorf("without any domain: %+v", s)
+	}
 	if err := m.manager.Load(t.Context(), nil); !errors.Is(err, launchd.ErrNoSession) {
 		t.Errorf("load: %v", err)
 	}
