@@ -34,7 +34,9 @@ type mac struct {
 // newMac starts a launchd and writes the agent's file as install does.
 func newMac(t *testing.T, options launchdtest.Options) *mac {
 	t.Helper()
-	options.Program = standin
+	var err error
+	options.Program, err = standin()
+	must(t, err)
 	l := launchdtest.Start(t, options)
 	home := l.UserHome()
 	settings := launchd.Settings{
