@@ -1,12 +1,18 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/creack/pty"
 
 	"minibot/control"
 	"minibot/launchd"
@@ -91,5 +97,52 @@ func TestLogin(t *testing.T) {
 	}
 	m.install() // what it stopped comes up again
 	m.healthy(60 * time.Second)
-	m.must("", "minibotd", "uninstall")
+	m.purge("not-" + m.name)
+	m.healthy(time.Second)
+	if out := m.purge(m.name); !strings.Contains(out, "will be removed for good: secret K") || !strings.Contains(out, "volume "+m.name+"_") {
+		t.Errorf("the list lacks something:\n%s", out)
+	}
+	for _, kind := range []string{"container", "volume", "network"} {
+		list := []string{kind, "ls", "-q", "--filter", "label=com.docker.compose.project=" + m.name}
+		if kind == "container" {
+			list = append(list, "-a")
+		}
+		if left := m.docker(list...); left != "" {
+			t.Errorf("left on the engine: %s %s", kind, left)
+		}
+	}
+	if left, err := os.ReadDir(m.home); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("left of the home: %v, %v", left, err)
+	}
+}
+
+// purge runs uninstall --purge at a terminal, types a word when it is asked for one, and returns what it said.
+func (m *mac) purge(word string) string {
+	m.t.Helper()
+	cmd := exec.CommandContext(m.t.Context(), filepath.Join(programs, "minibotd"), "uninstall", "--purge")
+	cmd.Env = m.environ()
+	terminal, err := pty.Start(cmd)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer terminal.Close()
+	var said strings.Builder
+	typed := false
+	for b := make([]byte, 4096); ; {
+		n, err := terminal.Read(b)
+		said.Write(b[:n])
+		if !typed && strings.Contains(said.String(), "Type "+m.name+" to remove all this: ") {
+			typed = true
+			if _, err := terminal.WriteString(word + "\r"); err != nil {
+				m.t.Fatal(err)
+			}
+		}
+		if err != nil { // EIO: it has ended
+			break
+		}
+	}
+	if err := cmd.Wait(); (err == nil) != (word == m.name) || !typed {
+		m.t.Errorf("uninstall --purge and %q: %v\n%s", word, err, said.String())
+	}
+	return said.String()
 }
