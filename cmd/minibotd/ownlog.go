@@ -19,6 +19,7 @@ type output struct {
 	io     *console.IO
 	stderr *os.File // itself
 	redact *secrets.Redaction
+	log    slog.HandlerOptions // but for the level
 }
 
 // trim empties the two files that launchd opened for this process. It goes before all that can fail: an agent that fails at
@@ -44,5 +45,6 @@ func (o output) open(paths config.Paths, cfg config.Config) (log *slog.Logger, d
 			to, done = clean, func() error { return errors.Join(clean.Close(), file.Close()) }
 		}
 	}
-	return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: cfg.Level()})), done
+	o.log.Level = cfg.Level()
+	return slog.New(slog.NewTextHandler(to, &o.log)), done
 }

@@ -59,7 +59,7 @@ func TestTheLogOfAnAgentIsAFileWithoutValues(t *testing.T) {
 		"a person's": launchdFile(t, t.TempDir(), logfile.Stderr),
 	} {
 		var shown bytes.Buffer
-		o := output{console.New(nil, nil, redact.Writer(&shown)), stderr, redact}
+		o := output{io: console.New(nil, nil, redact.Writer(&shown)), stderr: stderr, redact: redact}
 		log, done := o.open(paths, config.Default())
 		log.Info("a line with " + logCanary)
 		if err := done(); err != nil {
@@ -85,7 +85,7 @@ func TestALogThatCannotBeOpenedGoesToStderr(t *testing.T) {
 		t.Fatal(err)
 	}
 	var shown bytes.Buffer
-	log, done := output{console.New(nil, nil, &shown), stderr, &secrets.Redaction{}}.open(paths, config.Default())
+	log, done := output{io: console.New(nil, nil, &shown), stderr: stderr, redact: &secrets.Redaction{}}.open(paths, config.Default())
 	log.Info("all the same")
 	if err := done(); err != nil || !strings.Contains(shown.String(), "error: ") || !strings.Contains(shown.String(), "all the same") {
 		t.Errorf("%q, %v", shown.String(), err)

@@ -42,10 +42,11 @@ Waiting for the store or the engine is a state, not an end: see minibotd status.
 			if err != nil {
 				return err
 			}
+			options := logOptions(os.Stderr) // which is another one from here on
 			stderr, lost := divert()
 			redact := &secrets.Redaction{}
 			c.io.Err = redact.Writer(stderr)
-			return runDaemon(cmd.Context(), paths, host, output{c.io, stderr, redact}, lost)
+			return runDaemon(cmd.Context(), paths, host, output{c.io, stderr, redact, options}, lost)
 		},
 	}
 	cmd.Flags().StringVar(&host, "docker-host", "", "the engine, in place of docker_host in config.toml: unix:///PATH or tcp://HOST:PORT")
