@@ -319,7 +319,7 @@ func TestBootoutIsAsynchronous(t *testing.T) {
 	end := b.Wait(n, "exit", "job")
 	b.want(5, refused, "bootstrap", b.domain, filepath.Join(b.dir, "job.plist"))
 	away := b.Wait(n, "unload", "job")
-	if end.Detail != "signal 9" || away.At.Sub(end.At) < 13990*time.Millisecond {
+	if end.Detail != "signal 9" || away.At.Sub(end.At) < 1990*time.Millisecond {
 		t.Errorf("%s, and forgotten %v later", end.Detail, away.At.Sub(end.At))
 	}
 	signals := b.events("signal", "job")
