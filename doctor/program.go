@@ -51,23 +51,24 @@ func ask(ctx context.Context, program string, arguments ...string) (answer, erro
 	case stdout.over || stderr.over:
 		return answer{}, fmt.Errorf("%s says too much", name)
 	}
-	return answer{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}, nil
+	return answer{stdout.kept.String(), stderr.kept.String(), cmd.ProcessState.ExitCode()}, nil
 }
 
-// limited keeps the first maxPrinted bytes and takes the rest, so that the program does not block.
+// limited keeps the first maxPrinted bytes and takes the rest, so that the program does not block. The buffer is not
+// embedded: its ReadFrom would be used in place of Write.
 type limited struct {
-	bytes.Buffer
+	kept bytes.Buffer
 	over bool
 }
 
 // Write implements io.Writer.
 func (b *limited) Write(p []byte) (int, error) {
 	n := len(p)
-	if room := maxPrinted - b.Len(); n > room {
+	if room := maxPrinted - b.kept.Len(); n > room {
 		b.over = true
 		p = p[:room]
 	}
-	_, err := b.Buffer.Write(p)
+	_, err := b.kept.Write(p)
 	return n, err
 }
 

@@ -2,22 +2,21 @@ package main
 
 import (
 	"context"
-	"os"
-	"runtime"
 
 	"minibot/config"
 	"minibot/doctor"
-	"minibot/launchd"
+	installer "minibot/install" // the tests have an install of their own
 )
 
-// startsAtLogin is what starts minibotd at login on this machine, or nil.
-func startsAtLogin(_ context.Context, paths config.Paths, program string) doctor.Agent {
-	home, err := os.UserHomeDir()
-	if err != nil || runtime.GOOS != "darwin" {
+// startsAtLogin is what starts minibotd at login on this machine, or nil: there may be nothing that could.
+func startsAtLogin(ctx context.Context, paths config.Paths, self string) doctor.Agent {
+	program, err := installer.Program(self)
+	if err != nil { // it cannot be installed from where it is, but what is installed can be looked at
+		program = self
+	}
+	manager, err := installer.Choose(ctx, paths, program)
+	if err != nil { // a nil pointer is no nil interface
 		return nil
 	}
-	return &launchd.Manager{
-		Launchctl: launchd.Launchctl{UID: os.Getuid()},
-		Settings:  launchd.Settings{Program: program, Home: paths.Home, UserHome: home, LogDir: paths.LogDir},
-	}
+	return manager
 }

@@ -30,6 +30,7 @@ const fiveSecrets = "POSTGRES_PASSWORD=canary-a\nREDIS_PASSWORD=canary-b\nANTHRO
 type patient struct {
 	t                 *testing.T
 	home, bin, editor string
+	programs          string // the folder of the two
 	env               []string
 }
 
@@ -60,7 +61,7 @@ func newPatient(t *testing.T) *patient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // in the temporary folder
-	p := &patient{t: t, home: filepath.Join(dir, "it's home"), bin: filepath.Join(dir, "bin"), editor: filepath.Join(dir, "editor")}
+	p := &patient{t: t, home: filepath.Join(dir, "it's home"), bin: filepath.Join(dir, "bin"), editor: filepath.Join(dir, "editor"), programs: programs}
 	for _, folder := range []string{p.home, p.bin} {
 		p.must(os.Mkdir(folder, 0o700))
 	}
@@ -104,7 +105,7 @@ func (p *patient) shell(line, stdin string) {
 // doctor returns what is not well.
 func (p *patient) doctor() []doctor.Finding {
 	p.t.Helper()
-	cmd := exec.CommandContext(p.t.Context(), filepath.Join(programs, "minibotd"), "doctor", "--json")
+	cmd := exec.CommandContext(p.t.Context(), filepath.Join(p.programs, "minibotd"), "doctor", "--json")
 	cmd.Env = p.env
 	out, err := cmd.Output()
 	var report doctorReport

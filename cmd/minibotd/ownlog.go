@@ -19,7 +19,7 @@ type output struct {
 	io     *console.IO
 	stderr *os.File // itself
 	redact *secrets.Redaction
-	log    slog.HandlerOptions // but for the level
+	lines  slog.HandlerOptions // how a record is written; open sets the level
 }
 
 // trim empties the two files that launchd opened for this process. It goes before all that can fail: an agent that fails at
@@ -45,6 +45,6 @@ func (o output) open(paths config.Paths, cfg config.Config) (log *slog.Logger, d
 			to, done = clean, func() error { return errors.Join(clean.Close(), file.Close()) }
 		}
 	}
-	o.log.Level = cfg.Level()
-	return slog.New(slog.NewTextHandler(to, &o.log)), done
+	o.lines.Level = cfg.Level()
+	return slog.New(slog.NewTextHandler(to, &o.lines)), done
 }
