@@ -115,16 +115,20 @@ var errTooLong = errors.New("it took too long and was ended")
 // Execute runs a command in a session of its own, so that what it starts outlives this process and its process group, and
 // shows its output to nobody. At ctx's deadline it is killed; when ctx is cancelled it goes on by itself.
 func Execute(ctx context.Context, c Command) error {
-	cmd := exec.Command(c.Argv[0], c.Argv[1:]...) //nolint:gosec // by its absolute path, chosen by Choose
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), c.Argv[0], c.Argv[1:]...) //nolint:gosec // by its absolute path, chosen by Choose
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	var result error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		result = cmd.Wait()
+	}()
 	select {
-	case err := <-ended:
-		return err
+	case <-ended:
+		return result
 	case <-ctx.Done():
 	}
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -133,7 +137,7 @@ func Execute(ctx context.Context, c Command) error {
 	return errors.Join(errTooLong, killed(cmd, ended))
 }
 
-func killed(cmd *exec.Cmd, ended <-chan error) error {
+func killed(cmd *exec.Cmd, ended <-chan struct{}) error {
 	if err := cmd.Process.Kill(); err != nil {
 		return err
 	}

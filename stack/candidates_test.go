@@ -193,14 +193,14 @@ func TestSocketWithoutPermissionHasTheNextAsked(t *testing.T) {
 	if !ok {
 		engine = "/var/run/docker.sock"
 	}
-	real := dialReal(t) // a real engine's socket, behind one that this user may not use
+	answering := dialReal(t) // a real engine's socket, behind one that this user may not use
 	h.serve(".docker/run/docker.sock", "1.0.0")
 	if err := os.Chmod(filepath.Join(h.dir, ".docker/run/docker.sock"), 0); err != nil {
 		t.Fatal(err)
 	}
 	h.forward(".orbstack/run/docker.sock", engine)
 	out := h.asSomebodyElse("TestSocketWithoutPermissionHasTheNextAsked")
-	if want := real.Info().Version + " OrbStack; Docker Desktop: no permission\n"; !strings.Contains(out, want) {
+	if want := answering.Info().Version + " OrbStack; Docker Desktop: no permission\n"; !strings.Contains(out, want) {
 		t.Errorf("%q lacks %q", out, want)
 	}
 }

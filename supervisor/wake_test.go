@@ -274,7 +274,7 @@ func TestNoActionBetweenWakeAndLook(t *testing.T) {
 						}
 					}
 				})
-				s.rig.mu.Lock()
+				s.mu.Lock()
 				s.check = func(e Event) { // on the loop's goroutine: an action that was issued before a sleep may still be on its way
 					if e.Kind == EventHeal || e.Kind == EventKind(e.Action.String()) {
 						s.locked(func() {
@@ -284,7 +284,7 @@ func TestNoActionBetweenWakeAndLook(t *testing.T) {
 						})
 					}
 				}
-				s.rig.mu.Unlock()
+				s.mu.Unlock()
 				for range 80 {
 					harm(s.rig, l, rng)
 					s.after(time.Duration(rng.ExpFloat64() * float64(5*time.Second)))

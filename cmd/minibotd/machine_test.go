@@ -131,16 +131,16 @@ func TestStayAwakeHeedsTheConfiguration(t *testing.T) {
 // and the stack comes up.
 func TestAbsentEngineIsStarted(t *testing.T) {
 	t.Parallel()
-	real, ok := strings.CutPrefix(os.Getenv("DOCKER_HOST"), "unix://")
+	socket, ok := strings.CutPrefix(os.Getenv("DOCKER_HOST"), "unix://")
 	if !ok {
-		real = "/var/run/docker.sock"
+		socket = "/var/run/docker.sock"
 	}
 	dir, err := os.MkdirTemp("", "mb-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // in the temporary folder
-	shellProgram(t, filepath.Join(dir, "bin/systemctl"), `test "$*" = "--user start docker" && ln -s "`+real+`" "`+dir+`/docker.sock"`)
+	shellProgram(t, filepath.Join(dir, "bin/systemctl"), `test "$*" = "--user start docker" && ln -s "`+socket+`" "`+dir+`/docker.sock"`)
 	shellProgram(t, filepath.Join(dir, ".config/systemd/user/docker.service"), "")
 	compose := tinyCompose[:strings.Index(tinyCompose, "  b:")] + tinyCompose[strings.Index(tinyCompose, "secrets:\n  K: {"):]
 	in := install(t, "unix://"+dir+"/docker.sock", compose, nil)
