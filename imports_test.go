@@ -58,10 +58,13 @@ var allowed = map[string][]string{
 	"minibot/audit/search":          {"minibot/secrets"},
 	"minibot/launchd/systemd":       {"minibot/launchd", "minibot/hint"},
 	"minibot/install":               {"minibot/config", "minibot/control", "minibot/deploy", "minibot/hint", "minibot/launchd", "minibot/secrets"},
+	"minibot/enginestart":           {"minibot/hint", "minibot/stack"},
+	"minibot/awake":                 {"minibot/hint"},
 	"minibot/plan":                  {"minibot/secrets", "minibot/hint", "minibot/control", "minibot/rotation", "minibot/stack"},
 	"minibot/lockdown":              {"minibot/secrets", "minibot/hint", "minibot/config", "minibot/control", "minibot/rotation", "minibot/stack"},
 	"minibot/launchd":               {"minibot/hint"},
 	"minibot/launchd/launchdtest":   {"minibot/launchd/launchdtest"},
+	"minibot/takeover":              {"minibot/secrets", "minibot/hint", "minibot/config", "minibot/stack", "minibot/launchd"},
 	"minibot/rotation/databasetest": {"minibot/secrets", "minibot/database", "minibot/rotation"},
 }
 

@@ -61,13 +61,14 @@ const envManager = "MINIBOT_MANAGER"
 // says how to run minibotd without.
 func Choose(ctx context.Context, paths config.Paths, program string) (Manager, error) {
 	kind := os.Getenv(envManager)
+	named := kind != ""
 	if kind == "" && runtime.GOOS == "darwin" {
 		kind = "launchd"
 	}
 	units := &systemd.Manager{Settings: systemd.Settings{Program: program, Home: paths.Home}}
 	switch kind {
 	case "launchd":
-		return agent(paths, program)
+		return agent(paths, program, named)
 	case "systemd":
 		return units, nil
 	case "":
@@ -79,14 +80,14 @@ func Choose(ctx context.Context, paths config.Paths, program string) (Manager, e
 	return nil, hint.Wrap(fmt.Errorf("%w: %s names no manager", ErrNoManager, envManager), "set it to launchd or systemd, or unset it")
 }
 
-// agent is launchd with the launchctl that macOS has, or that of the PATH.
-func agent(paths config.Paths, program string) (Manager, error) {
+// agent is launchd with the launchctl that macOS has, or that of the PATH where it was asked for by name.
+func agent(paths config.Paths, program string, named bool) (Manager, error) {
 	user, err := os.UserHomeDir()
 	if err != nil {
 		return nil, hint.Wrap(fmt.Errorf("find the home folder: %w", err), "set HOME")
 	}
 	launchctl := launchd.DefaultProgram
-	if _, err := os.Stat(launchctl); err != nil {
+	if named {
 		if launchctl, err = exec.LookPath("launchctl"); err != nil {
 			return nil, hint.Wrap(fmt.Errorf("%w: there is no launchctl", ErrNoManager), "run `minibotd run`")
 		}

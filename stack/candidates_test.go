@@ -77,11 +77,15 @@ func TestChosenPlace(t *testing.T) {
 	h := newHome(t)
 	h.stale(".colima/work/docker.sock")
 	h.env["DOCKER_HOST"] = "unix://" + h.dir + "/.orbstack/run/docker.sock"
+	if err := os.Symlink(filepath.Join(h.dir, ".docker/run/docker.sock"), filepath.Join(h.dir, "var.sock")); err != nil {
+		t.Fatal(err)
+	}
 	for host, want := range map[string]Candidate{
 		"": {Host: h.env["DOCKER_HOST"], From: "DOCKER_HOST", Chosen: true, Product: OrbStack},
 		"unix://" + h.dir + "/.colima/work/docker.sock": {Host: "unix://" + h.dir + "/.colima/work/docker.sock",
 			From: "docker_host or --docker-host", Chosen: true, Product: Colima, Profile: "work"},
-		"tcp://127.0.0.1:2376": {Host: "tcp://127.0.0.1:2376", From: "docker_host or --docker-host", Chosen: true},
+		"unix://" + h.dir + "/var.sock": {Host: "unix://" + h.dir + "/var.sock", From: "docker_host or --docker-host", Chosen: true, Product: DockerDesktop},
+		"tcp://127.0.0.1:2376":          {Host: "tcp://127.0.0.1:2376", From: "docker_host or --docker-host", Chosen: true},
 	} {
 		if got := h.surroundings().candidates(host); len(got) != 1 || got[0] != want {
 			t.Errorf("%q: %+v", host, got)

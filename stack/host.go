@@ -63,8 +63,12 @@ func (s surroundings) candidates(host string) []Candidate {
 		return known
 	}
 	chosen.Chosen = true
+	socket := strings.TrimPrefix(chosen.Host, "unix://")
+	if target, err := os.Readlink(socket); err == nil { // as Docker Desktop makes the system's socket lead to its own
+		socket = target
+	}
 	for _, c := range known { // what a person named may be a place of a known product
-		if c.Host == chosen.Host {
+		if c.Host == "unix://"+socket {
 			chosen.Product, chosen.Profile = c.Product, c.Profile
 		}
 	}

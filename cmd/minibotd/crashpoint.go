@@ -13,16 +13,22 @@ import (
 	"minibot/rotation"
 )
 
-// crashPoint returns what kills this process at a crash point of a rotation: MINIBOT_DIE_AT names it, as in
-// "switch/before-effect", and after a colon which of its passages. Tests alone are built with it.
+// crashPoint returns what kills this process at a crash point of a rotation: see dieAt.
 func crashPoint() func(rotation.Point) {
+	at := dieAt()
+	return func(p rotation.Point) { at(p.String()) }
+}
+
+// dieAt returns what kills this process at a named point: MINIBOT_DIE_AT names it, as in "switch/before-effect" or "copy
+// postgres", and after a colon which of its passages. Tests alone are built with it.
+func dieAt() func(point string) {
 	at, passage, counted := strings.Cut(os.Getenv("MINIBOT_DIE_AT"), ":")
 	left := 1
 	if counted {
 		left, _ = strconv.Atoi(passage) // a test's own; 0 never dies
 	}
-	return func(p rotation.Point) {
-		if p.String() != at {
+	return func(point string) {
+		if point != at {
 			return
 		}
 		if left--; left == 0 {

@@ -133,6 +133,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan struct{}) error {
 	group.Go(func() error { d.onHangup(ctx, hangup); return nil })
 	group.Go(func() error { d.watchStore(ctx); return nil })
 	group.Go(func() error { newAges(d).serve(ctx); return nil })
+	group.Go(func() error { d.startEngine(ctx); return nil })
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

@@ -7,6 +7,9 @@ import "minibot/rotation"
 // crashPoint returns nothing to do: only tests are built with crash points.
 func crashPoint() func(rotation.Point) { return func(rotation.Point) {} }
 
+// dieAt returns nothing to do: only tests are built with it.
+func dieAt() func(point string) { return func(string) {} }
+
 // crashOnSignal does nothing: only tests are built with it.
 func crashOnSignal(*daemon) {}
 

@@ -104,6 +104,7 @@ func runDaemon(ctx context.Context, paths config.Paths, host string, out output,
 	group, serving := errgroup.WithContext(ctx)
 	endInTime(ctx, serving, log)
 	ctx = serving
+	group.Go(func() error { stayAwake(ctx, cfg, log); return nil })
 	group.Go(func() error { watchFilter(ctx, lost, log); return nil })
 	group.Go(func() error { return d.server().Serve(ctx, listener) })
 	group.Go(func() error { return d.Serve(ctx, hangup) })

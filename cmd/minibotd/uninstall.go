@@ -46,6 +46,9 @@ func (c *commands) uninstallCommand() *cobra.Command {
 }
 
 func (c *commands) uninstall(ctx context.Context, f uninstallFlags) error {
+	if f.purge && !f.dryRun && !c.io.Interactive() {
+		return hint.Wrap(commandline.Usage("--purge asks at a terminal, and there is none"), "run `minibotd uninstall --purge` at a terminal, or without --purge")
+	}
 	paths, err := c.configured()
 	if err != nil && f.purge { // a broken configuration keeps nobody from an uninstall, but what is to go must be known
 		return err
@@ -110,9 +113,6 @@ func (c *commands) confirmPurge(ctx context.Context, r *installer.Removal, dryRu
 		word = "minibot"
 	}
 	answer, err := c.io.Line(ctx, "Type "+console.Escape(word)+" to remove all this: ")
-	if errors.Is(err, console.ErrNoTerminal) {
-		return hint.Wrap(commandline.Usage("--purge asks at a terminal, and there is none"), "run `minibotd uninstall --purge` at a terminal, or without --purge")
-	}
 	if err == nil && answer != word {
 		return hint.Wrap(errors.New("nothing was removed: that is not the project's name"), "run `minibotd uninstall --purge` again")
 	}

@@ -232,14 +232,15 @@ func TestKeepAliveIsThrottled(t *testing.T) {
 			t.Errorf("two starts are %v apart, with 10 s at 20 times the speed", apart)
 		}
 	}
-	b.eventually("the end of crash", func() bool { return b.print("crash", "state") == "spawn scheduled" })
-	if exit := b.print("crash", "last exit code"); exit != "3" {
+	b.load("slow", `exit 3`, keys{"KeepAlive": true, "ThrottleInterval": 2000})
+	b.eventually("the end of slow", func() bool { return b.print("slow", "state") == "spawn scheduled" })
+	if exit := b.print("slow", "last exit code"); exit != "3" {
 		t.Errorf("last exit code = %s", exit)
 	}
-	b.want(0, "service spawned with pid: …", "kickstart", "-p", b.Target("crash")) // past the throttle
+	b.want(0, "service spawned with pid: …", "kickstart", "-p", b.Target("slow")) // past the throttle
 	b.spawns("later", 2)
 	ends := b.events("exit", "later")
-	if apart := b.events("spawn", "later")[1].At.Sub(ends[0].At); apart > 900*time.Millisecond {
+	if apart := b.events("spawn", "later")[1].At.Sub(ends[0].At); apart > 990*time.Millisecond {
 		t.Errorf("a process that ran for longer than the interval was started after %v", apart)
 	}
 }
@@ -275,7 +276,7 @@ func TestKeepAliveConditions(t *testing.T) {
 func TestKickstart(t *testing.T) {
 	t.Parallel()
 	for _, gentle := range []bool{false, true} {
-		b := newBench(t, launchdtest.Options{Gentle: gentle})
+		b := newBench(t, launchdtest.Options{Gentle: gentle, Speed: 1})
 		b.load("job", wait, nil)
 		b.want(0, "", "kickstart", b.Target("job"))
 		first := b.spawns("job", 1)[0].PID
@@ -349,6 +350,11 @@ func TestWhatLaunchdRefuses(t *testing.T) {
 	text := filepath.Join(b.dir, "text.plist")
 	b.check(os.WriteFile(text, []byte(`{ Label = text; Program = "/bin/true"; }`), 0o600))
 	b.want(5, five, "bootstrap", b.domain, text)
+	cut := b.write(b.dir, "cut", wait, nil)
+	data, err := os.ReadFile(cut)
+	b.check(err)
+	b.check(os.WriteFile(cut, data[:len(data)-5], 0o600))
+	b.want(5, five, "bootstrap", b.domain, cut)
 	if len(b.events("load", "")) > 0 {
 		t.Errorf("%+v", b.events("load", ""))
 	}

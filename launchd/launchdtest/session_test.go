@@ -47,7 +47,9 @@ func TestSessions(t *testing.T) {
 	if len(b.events("login", "")) != 1 || len(skipped) != 2 || skipped[0].Exit != 134 || skipped[1].Exit != 109 {
 		t.Errorf("%+v", skipped)
 	}
+	b.want(0, "", "setenv", "CANARY", "x")
 	b.Logout()
+	b.want(0, "", "getenv", "CANARY")
 	b.want(112, "…", "print", b.domain)
 	if ends := b.events("exit", "a"); len(ends) != 1 || ends[0].Detail != "exit status 0" {
 		t.Errorf("%+v", ends)

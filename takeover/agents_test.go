@@ -1,0 +1,59 @@
+package takeover
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"minibot/launchd"
+	"minibot/launchd/launchdtest"
+)
+
+// TestDisableAgent has an agent of the old kind run under the emulated launchd, disables it, logs in anew, and undoes it.
+func TestDisableAgent(t *testing.T) {
+	l := launchdtest.Start(t)
+	file := filepath.Join(l.AgentsDir(), "com.minibot.gateway.plist")
+	script := filepath.Join(l.UserHome(), "start.sh")
+	for path, text := range map[string]string{file: plistOf("com.minibot.gateway", "/bin/sh", script), script: "cd minibot; : docker compose up\nexec sleep 600\n"} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	control := launchd.Launchctl{Program: l.Launchctl(), UID: l.UID()}
+	if err := control.Bootstrap(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	found := agents(Surroundings{UserHome: l.UserHome(), Home: filepath.Join(l.UserHome(), "minibot")})
+	if len(found) != 1 || found[0].Label != "com.minibot.gateway" {
+		t.Fatalf("found %+v", found)
+	}
+	if err := os.WriteFile(file+Aside, []byte("an older one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // once more, as after an end in the middle
+		undo, err := DisableAgent(t.Context(), found[0], control)
+		if err != nil || len(undo) != 3 || !strings.Contains(undo[0], Aside+".2") {
+			t.Fatalf("%q, %v", undo, err)
+		}
+		if disabled, err := control.Disabled(t.Context()); err != nil || !disabled["com.minibot.gateway"] {
+			t.Errorf("disabled: %v, %v", disabled, err)
+		}
+		if _, err := control.Print(t.Context(), "com.minibot.gateway"); !errors.Is(err, launchd.ErrNotLoaded) {
+			t.Errorf("the agent is still loaded: %v", err)
+		}
+		if _, err := os.Stat(file); err == nil {
+			t.Error("the agent's file is still in its place")
+		}
+		if older, err := os.ReadFile(file + Aside); err != nil || string(older) != "an older one" {
+			t.Errorf("the file that was moved aside before: %q, %v", older, err)
+		}
+		if err := os.Rename(file+Aside+".2", file); err != nil { // the undo
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,164 @@
+package takeover
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"minibot/secrets"
+	"minibot/stack"
+)
+
+// The kinds of services whose data can be adopted: the drivers of their secrets.
+const (
+	postgres = "postgres"
+	redis    = "redis"
+	openclaw = "openclaw"
+)
+
+// Role is a service of the stack whose data can be adopted.
+type Role struct {
+	Service, Kind  string
+	User, Database string // of Postgres
+}
+
+// Roles are the services of a project whose data can be adopted, as the drivers of its secrets tell, ordered by service.
+func Roles(p *stack.Project) []Role {
+	if p == nil {
+		return nil
+	}
+	var roles []Role
+	for _, r := range p.Requirements {
+		kind := r.Rotate.Driver
+		if kind != postgres && kind != redis && kind != openclaw {
+			continue
+		}
+		if !slices.ContainsFunc(roles, func(known Role) bool { return known.Service == r.Rotate.Service }) {
+			roles = append(roles, Role{Service: r.Rotate.Service, Kind: kind, User: r.Rotate.User, Database: r.Rotate.Database})
+		}
+	}
+	slices.SortFunc(roles, func(a, b Role) int { return strings.Compare(a.Service, b.Service) })
+	return roles
+}
+
+// predecessor finds the container whose place a service takes: by its name, else by the name that scripts gave it, else, among
+// those that have to do with minibot, by a port.
+func predecessor(s Surroundings, role Role) *stack.Resident {
+	byName := func(name string) func(stack.Resident) bool {
+		return func(r stack.Resident) bool { return r.Name == name }
+	}
+	ports := s.Project.Published(role.Service)
+	for _, is := range []func(stack.Resident) bool{
+		byName(s.Project.Services[role.Service].Container), byName("minibot-" + role.Kind),
+		func(r stack.Resident) bool {
+			return related(s, r) && slices.ContainsFunc(r.Ports, func(port string) bool { return slices.Contains(ports, port) })
+		},
+	} {
+		for _, r := range s.Residents {
+			if !r.Made && is(r) {
+				return &r
+			}
+		}
+	}
+	return nil
+}
+
+// related reports whether a container has to do with minibot: by its name, its project's, or a folder that is below minibot's home.
+func related(s Surroundings, r stack.Resident) bool {
+	inHome := func(path string) bool { return path == s.Home || strings.HasPrefix(path, s.Home+"/") }
+	return strings.Contains(strings.ToLower(r.Name+" "+r.Project), "minibot") || inHome(r.Directory) ||
+		slices.ContainsFunc(r.Mounts, func(m stack.Mount) bool { return m.Bind && inHome(m.Source) })
+}
+
+// containers finds those in whose place minibot's own will be, and what else is in their way.
+func containers(s Surroundings) Findings {
+	if s.Project == nil {
+		return nil
+	}
+	var found Findings
+	taken := map[string]bool{}
+	for _, role := range Roles(s.Project) {
+		r := predecessor(s, role)
+		if r == nil || taken[r.ID] {
+			continue
+		}
+		taken[r.ID] = true
+		found = append(found, Finding{Kind: KindContainer, Place: "container " + r.Name, Container: r, Secrets: secretsIn(r.Variables, s.Required),
+			What:   fmt.Sprintf("it is the %s of %s, %s", role.Kind, projectOf(*r), stateOf(*r)),
+			Will:   fmt.Sprintf("stop it, copy its data into service %s, keep it and its data", role.Service),
+			Advice: "`minibotd adopt --dry-run` shows the steps"})
+	}
+	for service := range s.Project.Services {
+		name, ports := s.Project.Services[service].Container, s.Project.Published(service)
+		for _, r := range s.Residents {
+			inTheWay := r.Name == name || slices.ContainsFunc(r.Ports, func(port string) bool { return slices.Contains(ports, port) })
+			if r.Made || taken[r.ID] || !inTheWay {
+				continue
+			}
+			taken[r.ID] = true
+			found = append(found, Finding{Kind: KindContainer, Place: "container " + r.Name, Container: &r, Secrets: secretsIn(r.Variables, s.Required),
+				What:   fmt.Sprintf("it has the name or a port of service %s, and is of %s, %s", service, projectOf(r), stateOf(r)),
+				Advice: "`docker rename` it, or give one of the two another port: minibot does not touch it"})
+		}
+	}
+	slices.SortFunc(found, func(a, b Finding) int { return strings.Compare(a.Place, b.Place) })
+	return found
+}
+
+func projectOf(r stack.Resident) string {
+	if r.Project == "" {
+		return "no compose project"
+	}
+	return "compose project " + r.Project
+}
+
+func stateOf(r stack.Resident) string {
+	if r.Running {
+		return "running"
+	}
+	return "stopped"
+}
+
+func secretsIn(variables []string, required []secrets.Name) []secrets.Name {
+	var names []secrets.Name
+	for _, v := range variables {
+		if isSecret(v, required) {
+			names = append(names, secrets.Name(v))
+		}
+	}
+	return names
+}
+
+// dataFolders finds Postgres' data below minibot's home, three folders deep.
+func dataFolders(s Surroundings) Findings {
+	var found Findings
+	err := filepath.WalkDir(s.Home, func(path string, entry fs.DirEntry, err error) error {
+		below, relErr := filepath.Rel(s.Home, path)
+		switch {
+		case errors.Is(err, fs.ErrPermission): // a database's folder is its server's own
+			found = append(found, unread(path, "it cannot be looked into; it may hold data"))
+			return fs.SkipDir
+		case err != nil || relErr != nil:
+			return nil //nolint:nilerr // it went meanwhile
+		case !entry.IsDir():
+			return nil
+		case strings.Count(below, string(filepath.Separator)) >= 4 || entry.Name() == ".git" || entry.Name() == "node_modules":
+			return fs.SkipDir
+		}
+		major, err := os.ReadFile(filepath.Join(path, "PG_VERSION"))
+		if err != nil {
+			return nil //nolint:nilerr // no database
+		}
+		found = append(found, Finding{Kind: KindData, Place: path, Folder: path, What: "data of Postgres " + strings.TrimSpace(string(major[:min(len(major), 8)])),
+			Will: "copy them into minibot's own volume, and leave these as they are"})
+		return fs.SkipDir
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		found = append(found, unread(s.Home, "its folders cannot be listed"))
+	}
+	return found
+}
