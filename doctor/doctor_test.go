@@ -312,7 +312,7 @@ func TestTheAgent(t *testing.T) {
 		"nothing there":      {"agent", func(_ *testing.T, d *Doctor) { d.Agent = nil }, Warning, "nothing here starts minibotd", "minibotd run"},
 		"not installed":      {"agent", func(_ *testing.T, d *Doctor) { d.Agent.(*agent).path += ".gone" }, Failure, "does not exist", "minibotd install"},
 		"stale":              {"agent", file(other("<integer>63</integer>", "<integer>18</integer>")), Failure, "Umask has another value", "minibotd install"},
-		"no plist":           {"agent", file(func(string) string { return "canary" }), Failure, "not a property list in XML", "minibotd install"},
+		"no plist":           {"agent", file(func(string) string { return "canary" }), Failure, "compare property lists", "minibotd install"},
 		"program is missing": {"agent", file(other("/minibotd</string>", "/absent</string>")), Failure, "starts a program that is not there", "minibotd install"},
 		"another program":    {"agent", file(other("/minibotd</string>", "/mb-secrets</string>")), Warning, "starts another program", "minibotd install"},
 		"others write to it": {"agent", func(t *testing.T, d *Doctor) { chmod(t, d.Agent.(*agent).path, 0o666) }, Failure, "mode 0666", "chmod go-w "},

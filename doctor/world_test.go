@@ -17,26 +17,28 @@ import (
 	"minibot/stack"
 )
 
-func TestTheEngine(t *testing.T) {
-	engine := func(change func(*fakeEngine)) func(*testing.T, *Doctor) {
-		return func(t *testing.T, d *Doctor) {
-			e, err := d.Dial(t.Context(), "")
-			if err != nil {
+func ofEngine(change func(*fakeEngine)) func(*testing.T, *Doctor) {
+	return func(t *testing.T, d *Doctor) {
+		e, err := d.Dial(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(e.(*fakeEngine))
+	}
+}
+
+func absent(err error, app string) func(*testing.T, *Doctor) {
+	return func(t *testing.T, d *Doctor) {
+		d.Dial = func(context.Context, string) (Engine, error) { return nil, err }
+		if app != "" {
+			if err := os.MkdirAll(filepath.Join(d.UserHome, app), 0o700); err != nil {
 				t.Fatal(err)
 			}
-			change(e.(*fakeEngine))
 		}
 	}
-	absent := func(err error, app string) func(*testing.T, *Doctor) {
-		return func(t *testing.T, d *Doctor) {
-			d.Dial = func(context.Context, string) (Engine, error) { return nil, err }
-			if app != "" {
-				if err := os.MkdirAll(filepath.Join(d.UserHome, app), 0o700); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-	}
+}
+
+func TestTheEngine(t *testing.T) {
 	onLinux := func(err error) func(*testing.T, *Doctor) {
 		return func(t *testing.T, d *Doctor) { d.GOOS = "linux"; absent(err, "")(t, d) }
 	}
@@ -45,21 +47,6 @@ func TestTheEngine(t *testing.T) {
 	if os.Geteuid() != 0 {
 		root = "sudo "
 	}
-	port := func(p stack.Port) func(*testing.T, *Doctor) {
-		return engine(func(e *fakeEngine) { e.checkup.Ports = []stack.Port{p} })
-	}
-	off := func(by time.Duration) func(*testing.T, *Doctor) {
-		return engine(func(e *fakeEngine) { e.checkup.Off = by })
-	}
-	busy := func(err error, script string) func(*testing.T, *Doctor) {
-		return func(t *testing.T, d *Doctor) {
-			d.Listen = func(context.Context, string, string) (net.Listener, error) {
-				return nil, &net.OpError{Op: "listen", Err: err}
-			}
-			program(lsof, script)(t, d)
-		}
-	}
-	mine := fmt.Sprintf("printf 'p4711\\ncnode\\nu%d\\nf12\\n'", os.Geteuid())
 	testFaults(t, map[string]fault{
 		"none, Docker Desktop": {"engine", absent(none, "Applications/Docker.app"), Failure, "", "open -a Docker"},
 		"none, OrbStack":       {"engine", absent(none, "Applications/OrbStack.app"), Failure, "", "open -a OrbStack"},
@@ -71,12 +58,34 @@ func TestTheEngine(t *testing.T) {
 			absent(none, "")(t, d)
 			writeFile(t, d.Paths.Config, "store = \"keychain\"\ndocker_host = \"unix:///x\"\n", 0o600)
 		}, Failure, "", "${EDITOR:-vi} "},
-		"old":               {"engine", engine(func(e *fakeEngine) { e.info.API = "1.40" }), Warning, "speaks API 1.40", ""},
-		"no version":        {"engine", engine(func(e *fakeEngine) { e.info.API = "x" }), Warning, "speaks API", ""},
-		"newer":             {"engine", engine(func(e *fakeEngine) { e.info.API = "2.0" }), OK, "API 2.0", ""},
-		"no image":          {"images", engine(func(e *fakeEngine) { e.checkup.Missing = map[string]string{"web:1": "web"} }), Failure, "image web:1 of service web", "docker pull web:1"},
-		"no local image":    {"images", engine(func(e *fakeEngine) { e.checkup.Missing = map[string]string{"minibot/web:local": "web"} }), Failure, "minibot/web:local", "scripts/images"},
-		"images unknown":    {"images", absent(none, ""), Warning, "cannot tell: no engine answers", ""},
+		"old":            {"engine", ofEngine(func(e *fakeEngine) { e.info.API = "1.40" }), Warning, "speaks API 1.40", ""},
+		"no version":     {"engine", ofEngine(func(e *fakeEngine) { e.info.API = "x" }), Warning, "speaks API", ""},
+		"newer":          {"engine", ofEngine(func(e *fakeEngine) { e.info.API = "2.0" }), OK, "API 2.0", ""},
+		"no image":       {"images", ofEngine(func(e *fakeEngine) { e.checkup.Missing = map[string]string{"web:1": "web"} }), Failure, "image web:1 of service web", "docker pull web:1"},
+		"no local image": {"images", ofEngine(func(e *fakeEngine) { e.checkup.Missing = map[string]string{"minibot/web:local": "web"} }), Failure, "minibot/web:local", "scripts/images"},
+		"images unknown": {"images", absent(none, ""), Warning, "cannot tell: no engine answers", ""},
+	})
+}
+
+func TestPorts(t *testing.T) {
+	none := stack.ErrEngineUnreachable
+	root := ""
+	if os.Geteuid() != 0 {
+		root = "sudo "
+	}
+	port := func(p stack.Port) func(*testing.T, *Doctor) {
+		return ofEngine(func(e *fakeEngine) { e.checkup.Ports = []stack.Port{p} })
+	}
+	busy := func(err error, script string) func(*testing.T, *Doctor) {
+		return func(t *testing.T, d *Doctor) {
+			d.Listen = func(context.Context, string, string) (net.Listener, error) {
+				return nil, &net.OpError{Op: "listen", Err: err}
+			}
+			program(lsof, script)(t, d)
+		}
+	}
+	mine := fmt.Sprintf("printf 'p4711\\ncnode\\nu%d\\nf12\\n'", os.Geteuid())
+	testFaults(t, map[string]fault{
 		"another's port":    {"ports", port(stack.Port{Container: "old-web", Project: "old", Address: "0.0.0.0", Port: 5000, Protocol: "tcp"}), Failure, "held by container old-web", "docker stop old-web"},
 		"the stack's own":   {"ports", port(stack.Port{Container: "web", Project: "patient", Address: "127.0.0.1", Port: 5000, Protocol: "tcp"}), OK, "1 of the stack's", ""},
 		"another address":   {"ports", port(stack.Port{Container: "web", Project: "old", Address: "127.0.0.2", Port: 5000, Protocol: "tcp"}), OK, "1 of the stack's", ""},
@@ -89,17 +98,26 @@ func TestTheEngine(t *testing.T) {
 		"ports are unknown": {"ports", busy(syscall.EMFILE, "exit 1"), Warning, "cannot be tried", ""},
 		"held, no engine": {"ports", func(t *testing.T, d *Doctor) { busy(syscall.EADDRINUSE, mine)(t, d); absent(none, "")(t, d) },
 			Warning, "which does not answer", ""},
+	})
+}
+
+func TestDisksAndClock(t *testing.T) {
+	none := stack.ErrEngineUnreachable
+	off := func(by time.Duration) func(*testing.T, *Doctor) {
+		return ofEngine(func(e *fakeEngine) { e.checkup.Off = by })
+	}
+	testFaults(t, map[string]fault{
 		"home nearly full":     {"disk", func(_ *testing.T, d *Doctor) { d.DiskFree = func(string) (uint64, error) { return 100 << 20, nil } }, Warning, "has 100 MiB free", "du "},
 		"home full":            {"disk", func(_ *testing.T, d *Doctor) { d.DiskFree = func(string) (uint64, error) { return 0, nil } }, Failure, "has 0 MiB free", "du "},
 		"home unknown":         {"disk", func(_ *testing.T, d *Doctor) { d.DiskFree = func(string) (uint64, error) { return 0, errors.New("x") } }, Warning, "cannot tell", ""},
-		"engine nearly full":   {"disk", engine(func(e *fakeEngine) { e.free = 1 << 29 }), Warning, "the engine's disk has 512 MiB", "docker image prune"},
-		"engine full":          {"disk", engine(func(e *fakeEngine) { e.free = 1 << 20 }), Failure, "the engine's disk has 1 MiB", "docker image prune"},
-		"engine's room unseen": {"disk", engine(func(e *fakeEngine) { e.err = stack.ErrUnseen }), Warning, "cannot tell", "docker system df"},
+		"engine nearly full":   {"disk", ofEngine(func(e *fakeEngine) { e.free = 1 << 29 }), Warning, "the engine's disk has 512 MiB", "docker image prune"},
+		"engine full":          {"disk", ofEngine(func(e *fakeEngine) { e.free = 1 << 20 }), Failure, "the engine's disk has 1 MiB", "docker image prune"},
+		"engine's room unseen": {"disk", ofEngine(func(e *fakeEngine) { e.err = stack.ErrUnseen }), Warning, "cannot tell", "docker system df"},
 		"no engine, no room":   {"disk", absent(none, ""), Warning, "cannot tell", ""},
 		"clock slow":           {"clock", off(-time.Minute), Warning, "-1m0s off", "colima restart"},
 		"clock wrong":          {"clock", off(time.Hour), Failure, "1h0m0s off", "colima restart"},
 		"clock a little off":   {"clock", off(2 * time.Second), OK, "", ""},
-		"no clock":             {"clock", engine(func(e *fakeEngine) { e.checkup.Clock = time.Time{} }), Warning, "cannot tell", ""},
+		"no clock":             {"clock", ofEngine(func(e *fakeEngine) { e.checkup.Clock = time.Time{} }), Warning, "cannot tell", ""},
 	})
 }
 

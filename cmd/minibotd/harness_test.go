@@ -29,6 +29,7 @@ var programs string // folder of the two built programs
 const atOnce = "4"
 
 func TestMain(m *testing.M) {
+	listenIfAsked()
 	if err := flag.Set("test.parallel", atOnce); err != nil { // the command line still wins
 		panic(err)
 	}
