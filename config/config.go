@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -33,12 +34,36 @@ type Config struct {
 	DockerHost  string            `toml:"docker_host" comment:"the engine, like unix:///var/run/docker.sock; empty: found like docker does"`
 	LogLevel    string            `toml:"log_level" comment:"debug, info, warn or error"`
 	Exposure    string            `toml:"exposure" comment:"a compose file that passes secrets on in the clear is refused: refuse, or taken and shown in status: warn"`
+	KeepAwake   bool              `toml:"keep_awake" comment:"macOS: the system does not go to sleep while minibotd runs and there is mains power"`
+	Engine      Engine            `toml:"engine"`
 	Env         map[string]string `toml:"env" comment:"what the compose file interpolates; never a secret"`
+	Log         Log               `toml:"log" comment:"the daemon's own log, minibotd.log, where stderr is launchd's file; elsewhere the log goes to stderr"`
 }
+
+// Log bounds the daemon's own log.
+type Log struct {
+	MaxSizeMB  int  `toml:"max_size_mb" comment:"MiB after which a new file is begun: 1 to 1024"`
+	MaxFiles   int  `toml:"max_files" comment:"older files that are kept: 1 to 100"`
+	MaxAgeDays int  `toml:"max_age_days" comment:"days after which an older file goes: to 3650; 0 for never"`
+	Compress   bool `toml:"compress" comment:"older files, with gzip"`
+}
+
+// Engine is how the container engine is treated.
+type Engine struct {
+	Start string `toml:"start" comment:"while no engine answers: off, or auto: minibotd starts Docker Desktop, OrbStack, Colima or a rootless engine"`
+}
+
+// What becomes of an engine that does not answer.
+const (
+	EngineStartOff  = "off"
+	EngineStartAuto = "auto"
+)
 
 // Default is the configuration of a home without config.toml.
 func Default() Config {
-	return Config{Store: StoreAge, ComposeFile: "compose.yaml", LogLevel: "info", Exposure: ExposureRefuse, Env: map[string]string{}}
+	return Config{Store: StoreAge, ComposeFile: "compose.yaml", LogLevel: "info", Exposure: ExposureRefuse,
+		Log:       Log{MaxSizeMB: 10, MaxFiles: 5, MaxAgeDays: 30, Compress: true},
+		KeepAwake: runtime.GOOS == darwin, Engine: Engine{Start: EngineStartOff}, Env: map[string]string{}}
 }
 
 // The kinds of stores. Which of them a machine has is for package stores to say.
@@ -57,6 +82,8 @@ const (
 
 // Stores lists the kinds of stores.
 var Stores = []string{StoreAge, StoreKeychain, StoreSecurity, StoreSecretService}
+
+const darwin = "darwin"
 
 var (
 	variable  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
@@ -122,7 +149,9 @@ func explain(path string, err error) error {
 }
 
 // Validate returns every fault, each with the key it is in, wrapping ErrInvalid.
-func (c Config) Validate() error {
+func (c Config) Validate() error { return c.validate(runtime.GOOS) }
+
+func (c Config) validate(goos string) error {
 	var faults []error
 	fault := func(key, format string, args ...any) {
 		faults = append(faults, fmt.Errorf("%w: %s: %s", ErrInvalid, key, fmt.Sprintf(format, args...)))
@@ -145,6 +174,20 @@ func (c Config) Validate() error {
 	}
 	if c.Exposure != ExposureRefuse && c.Exposure != ExposureWarn {
 		fault("exposure", "unknown value %q, want %s or %s", c.Exposure, ExposureRefuse, ExposureWarn)
+	}
+	if c.KeepAwake && goos != darwin {
+		fault("keep_awake", "only on macOS")
+	}
+	if c.Engine.Start != EngineStartOff && c.Engine.Start != EngineStartAuto {
+		fault("engine.start", "unknown value %q, want %s or %s", c.Engine.Start, EngineStartOff, EngineStartAuto)
+	}
+	for _, n := range [...]struct {
+		key               string
+		have, least, most int
+	}{{"max_size_mb", c.Log.MaxSizeMB, 1, 1024}, {"max_files", c.Log.MaxFiles, 1, 100}, {"max_age_days", c.Log.MaxAgeDays, 0, 3650}} {
+		if n.have < n.least || n.have > n.most {
+			fault("log."+n.key, "%d is not between %d and %d", n.have, n.least, n.most)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
 		if !variable.MatchString(name) {

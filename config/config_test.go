@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,7 +32,15 @@ func TestLoad(t *testing.T) {
 		"no compose":    {"compose_file=''", []string{"compose_file: "}},
 		"docker host":   {"docker_host='/var/run/docker.sock'", []string{"docker_host: want unix:///PATH"}},
 		"variables":     {"[env]\n'1A'='x'\n'A-B'='x'", []string{`env: "1A" is no name`, `env: "A-B"`}},
-		"NUL":           {`env.A="canary\u0000"`, []string{"env.A: the value holds a NUL byte"}},
+		"engine":        {"[engine]\nstart='auto'\n[env]\nA='b'", nil},
+		"engine start":  {"engine.start='always'", []string{`engine.start: unknown value "always", want off or auto`}},
+		"engine key":    {"[engine]\nstop='auto'", []string{"config.toml:2: unknown key engine.stop"}},
+		"log":           {"[log]\nmax_size_mb=1\nmax_files=100\nmax_age_days=0\ncompress=false", nil},
+		"log bounds": {"[log]\nmax_size_mb=0\nmax_files=101\nmax_age_days=-1",
+			[]string{"log.max_size_mb: 0 is not between 1 and 1024", "log.max_files: 101 is not", "log.max_age_days: -1 is not"}},
+		"log keys": {"[log]\nmax_size=1", []string{"config.toml:2: unknown key log.max_size"}},
+		"log type": {"[log]\ncompress=1", []string{"config.toml:2:10: log.compress: "}},
+		"NUL":      {`env.A="canary\u0000"`, []string{"env.A: the value holds a NUL byte"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			home := t.TempDir()
@@ -54,9 +63,24 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// On macOS the system is kept awake unless somebody says no; elsewhere there is nothing that could.
+func TestKeepAwake(t *testing.T) {
+	c := Default()
+	if c.KeepAwake != (runtime.GOOS == "darwin") {
+		t.Errorf("by default %v", c.KeepAwake)
+	}
+	c.KeepAwake = true
+	if err := c.validate("darwin"); err != nil {
+		t.Error(err)
+	}
+	if err := c.validate("linux"); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "keep_awake: only on macOS") {
+		t.Errorf("%v", err)
+	}
+}
+
 func same(a, b Config) bool {
 	return a.Store == b.Store && a.ComposeFile == b.ComposeFile && a.DockerHost == b.DockerHost &&
-		a.LogLevel == b.LogLevel && a.Exposure == b.Exposure && maps.Equal(a.Env, b.Env)
+		a.LogLevel == b.LogLevel && a.Log == b.Log && a.Exposure == b.Exposure && a.KeepAwake == b.KeepAwake && a.Engine == b.Engine && maps.Equal(a.Env, b.Env)
 }
 
 func TestWriteAndLoad(t *testing.T) {
@@ -74,6 +98,8 @@ func TestWriteAndLoad(t *testing.T) {
 			t.Errorf("%+v, %v", got, err)
 		}
 		c.Env["A"], c.ComposeFile, c.LogLevel = "b 'c' \"d\"\n", "x/compose.yaml", "warn"
+		c.Engine.Start = EngineStartAuto
+		c.Log.MaxSizeMB, c.Log.Compress = 3, false
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)

@@ -61,12 +61,12 @@ func restartCommand() string {
 	if runtime.GOOS == "darwin" {
 		return "launchctl kickstart -k gui/$UID/com.minibot"
 	}
-	return "systemctl --user restart minibotd"
+	return "systemctl --user restart minibot"
 }
 
 func startCommand() string {
 	if runtime.GOOS == "darwin" {
 		return "launchctl kickstart gui/$UID/com.minibot"
 	}
-	return "systemctl --user start minibotd"
+	return "systemctl --user start minibot"
 }

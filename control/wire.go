@@ -62,7 +62,8 @@ type Exposed struct {
 type Engine struct {
 	Version string `json:"version"`
 	API     string `json:"api"`
-	Host    string `json:"host,omitempty"` // the socket in use
+	Host    string `json:"host,omitempty"`   // the socket in use
+	Reason  string `json:"reason,omitempty"` // why it is this one
 }
 
 // Store is the secret store. State is "open", "locked", "denied", "unavailable", "missing" or "error".

@@ -25,7 +25,8 @@ func (r Redis) InUse(ctx context.Context, c Change, since time.Time) (int, error
 	if err != nil {
 		return 0, err
 	}
-	passed := max(time.Since(since), 0) // after the question, so that the delay makes no session look older
+	// The wall's clock as well: Redis counts ages by it, and the monotonic one stands still while the machine sleeps.
+	passed := max(time.Since(since), time.Now().Round(0).Sub(since.Round(0)), 0) // after the question, so that the delay makes no session look older
 	n := 0
 	for _, line := range sessions {
 		switch code(line) {

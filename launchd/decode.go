@@ -2,8 +2,10 @@ package launchd
 
 import (
 	"bytes"
+	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"howett.net/plist"
@@ -36,7 +38,7 @@ func decode(data []byte) (keys map[string]any, err error) {
 		return nil, errTooLarge
 	case bytes.HasPrefix(data, []byte("bplist")):
 		return nil, hint.Wrap(errBinary, "run `plutil -convert xml1 FILE`")
-	case !bytes.HasPrefix(text, []byte("<")), bytes.IndexByte(text, 0) >= 0:
+	case !bytes.HasPrefix(text, []byte("<")), bytes.IndexByte(text, 0) >= 0, !wellFormed(text):
 		return nil, errMalformed
 	}
 	var value any
@@ -48,6 +50,34 @@ func decode(data []byte) (keys map[string]any, err error) {
 		return nil, errNoDict
 	}
 	return keys, nil
+}
+
+// wellFormed tells whether data is one whole XML document, whose root is plist. The library stops reading after the first value,
+// so that it takes a file that was cut off; launchd does not.
+func wellFormed(data []byte) bool {
+	depth, roots := 0, 0
+	for decoder := xml.NewDecoder(bytes.NewReader(data)); ; {
+		token, err := decoder.Token()
+		if err != nil {
+			return errors.Is(err, io.EOF) && depth == 0 && roots == 1
+		}
+		switch token := token.(type) {
+		case xml.StartElement:
+			if depth == 0 {
+				roots++
+				if token.Name.Local != "plist" {
+					return false
+				}
+			}
+			depth++
+		case xml.EndElement:
+			depth--
+		case xml.CharData:
+			if depth == 0 && len(bytes.TrimSpace(token)) > 0 {
+				return false
+			}
+		}
+	}
 }
 
 // kindOf names the type of a decoded value as launchd.plist(5) does.

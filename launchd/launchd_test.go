@@ -193,6 +193,27 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
+// TestCutOffIsNoPropertyList cuts the file anywhere, adds to it, and takes away its root.
+func TestCutOffIsNoPropertyList(t *testing.T) {
+	data := bytes.TrimSpace(render(t, example))
+	for n := range data {
+		if _, err := launchd.Read(data[:n]); err == nil {
+			t.Fatalf("the first %d of %d bytes are taken", n, len(data))
+		}
+	}
+	inner := data[bytes.Index(data, []byte("<dict>")):bytes.LastIndex(data, []byte("</plist>"))]
+	for name, other := range map[string][]byte{
+		"more": append(bytes.Clone(data), "canary"...), "twice": append(bytes.Clone(data), data...), "no root": inner,
+		"two roots": append(xml("<dict/>"), "<plist><dict/></plist>"...),
+	} {
+		if _, err := launchd.Read(other); err == nil || len(launchd.Check(other)) == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err := launchd.Read(append([]byte("\ufeff"), data...))
+	must(t, err) // some editors write a byte order mark
+}
+
 func TestDifferences(t *testing.T) {
 	have := xml(`<dict><key>A</key><string>canary-a</string><key>B</key><integer>63</integer><key>C</key><dict><key>PATH</key><string>canary-p</string>
 		<key>TOKEN</key><string>canary-t</string></dict><key>E</key><true/><key>F&#x9;</key><true/></dict>`)

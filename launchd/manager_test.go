@@ -305,6 +305,28 @@ func TestKickstart(t *testing.T) {
 	}
 }
 
+// TestLogoutDuringLoad has launchd's answer for a missing session that says nothing of it.
+func TestLogoutDuringLoad(t *testing.T) {
+	t.Parallel()
+	m := newMac(t, launchdtest.Options{})
+	m.Fault("bootstrap", 5, 1000)
+	done := make(chan error, 1)
+	go func() { done <- m.manager.Load(t.Context(), nil) }()
+	n := 0
+	for m.Wait(n, "launchctl", "").Args[0] != "bootstrap" {
+		n++
+	}
+	m.Logout()
+	select {
+	case err := <-done:
+		if !errors.Is(err, launchd.ErrNoSession) || !strings.Contains(hint.Of(err), "log in") {
+			t.Errorf("%v, %q", err, hint.Of(err))
+		}
+	case <-time.After(20 * time.Second): // Retry is 30 s
+		t.Error("it goes on trying")
+	}
+}
+
 // TestLoadWhereALoginWasFirst has a login load the same file between two attempts.
 func TestLoadWhereALoginWasFirst(t *testing.T) {
 	t.Parallel()

@@ -51,10 +51,7 @@ func topLevel(out, header string) (map[string]string, bool) {
 	}
 	fields := map[string]string{}
 	for _, line := range lines[1 : len(lines)-1] {
-		if !strings.HasPrefix(line, "\t") || strings.HasPrefix(line, "\t\t") {
-			continue
-		}
-		key, value, ok := strings.Cut(line[1:], " = ")
+		key, value, ok := strings.Cut(strings.TrimPrefix(line, "\t"), " = ") // deeper ones keep a tab, and match no name
 		if _, seen := fields[key]; ok && !seen && value != "{" {
 			fields[key] = strings.TrimSpace(value)
 		}

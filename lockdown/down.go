@@ -119,6 +119,9 @@ func (f File) NoteProject(name string) error {
 	return nil
 }
 
+// LastProject returns the name of the project that the daemon loaded last, or "" when it loaded none.
+func (f File) LastProject() (string, error) { return f.lastProject() }
+
 func (f File) lastProject() (string, error) {
 	data, err := os.ReadFile(f.project)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -22,6 +22,7 @@ type Container struct {
 	ExitCode              int
 	OOMKilled             bool
 	StartedAt, FinishedAt time.Time // the engine's clock; zero when it never happened
+	Checked               time.Time // when the last healthcheck that has ended began; likewise
 	Error                 string    // the engine's own words when the last start failed
 	Instance              string    // id and StartedAt: one run of the container
 	Foreign               bool      // not made by [Engine.Create], as after `docker compose up` by hand: Create replaces it
@@ -111,6 +112,9 @@ func (e *Engine) inspect(ctx context.Context, id string) (Container, error) {
 		StartedAt: engineTime(s.StartedAt), FinishedAt: engineTime(s.FinishedAt), Error: s.Error, Instance: info.ID + "@" + s.StartedAt}
 	if c.Running && s.Health != nil && s.Health.Status != container.NoHealthcheck { // a dead container keeps its last health
 		c.Health = s.Health.Status
+		if n := len(s.Health.Log); n > 0 {
+			c.Checked = s.Health.Log[n-1].Start
+		}
 	}
 	return c, nil
 }

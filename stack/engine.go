@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/docker/cli/cli/flags"
 	"github.com/docker/compose/v5/pkg/api"
 	"github.com/docker/compose/v5/pkg/compose"
+	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/client"
 	moby "github.com/moby/moby/client"
 
@@ -22,7 +25,6 @@ import (
 const (
 	callTimeout = 30 * time.Second // for a call that does not wait for a container to stop
 	dialTimeout = 3 * time.Second  // for one place where an engine may be
-	engineHint  = "start Docker Desktop, or run `scripts/engine`"
 )
 
 // Engine is a connection to a container engine. It is safe for concurrent use. Its errors wrap ErrEngineUnreachable
@@ -52,35 +54,38 @@ type EngineInfo struct {
 	API     string // the version in use
 	Host    string
 	Arch    string // Go's name
+	// Reason says in a few words why it is this one: who named it, or whose place it is and what was in the way at better ones.
+	Reason string
 }
 
 // Dial finds an engine and connects. An empty host means: look where the docker command would, anew at every call,
 // because sockets appear late at login and can move. It fails with ErrEngineUnreachable and says what was tried.
 func Dial(ctx context.Context, host string) (*Engine, error) {
 	quietLibraries()
-	if host != "" {
-		return dialFirst(ctx, []candidate{candidate{host: host, from: "the configuration"}.checked()})
-	}
 	around, err := realSurroundings()
 	if err != nil {
 		return nil, fmt.Errorf("find the engine: %w", err)
 	}
-	return dialFirst(ctx, around.candidates())
+	return around.dial(ctx, host)
 }
 
-func dialFirst(ctx context.Context, candidates []candidate) (*Engine, error) {
+func (s surroundings) dial(ctx context.Context, host string) (*Engine, error) {
 	tried := []error{ErrEngineUnreachable}
-	for _, c := range candidates {
-		e, err := dialOne(ctx, c)
+	asked := s.candidates(host)
+	for i := range asked {
+		c := &asked[i]
+		e, err := s.dialOne(ctx, *c)
 		if err == nil {
+			e.info.Reason = reason(*c, asked[:i])
 			return e, nil
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		tried = append(tried, fmt.Errorf("%s (%s): %w", c.from, c.host, err))
+		c.Answer, c.Err = answerOf(err), err
+		tried = append(tried, fmt.Errorf("%s (%s): %w", c.From, c.Host, err))
 	}
-	return nil, hint.Wrap(&dialError{tried}, "%s", engineHint)
+	return nil, hint.Wrap(&dialError{tried}, "%s", engineHint(s.goos, asked))
 }
 
 // dialError lists what was tried, on one line.
@@ -103,14 +108,17 @@ func btoi(b bool) int {
 	return 0
 }
 
-func dialOne(ctx context.Context, c candidate) (*Engine, error) {
-	if c.problem != nil {
-		return nil, c.problem
+func (s surroundings) dialOne(ctx context.Context, c Candidate) (*Engine, error) {
+	if c.Err != nil {
+		return nil, c.Err
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	old := []client.Opt{client.WithHost(c.host), client.WithAPIVersionNegotiation()}
-	current := []moby.Opt{moby.WithHost(c.host)}
+	if err := s.probe(ctx, c); err != nil {
+		return nil, err
+	}
+	old := []client.Opt{client.WithHost(c.Host), client.WithAPIVersionNegotiation()}
+	current := []moby.Opt{moby.WithHost(c.Host)}
 	if c.tlsDir != "" {
 		ca, cert, key := filepath.Join(c.tlsDir, "ca.pem"), filepath.Join(c.tlsDir, "cert.pem"), filepath.Join(c.tlsDir, "key.pem")
 		old = append(old, client.WithTLSClientConfig(ca, cert, key))
@@ -121,11 +129,11 @@ func dialOne(ctx context.Context, c candidate) (*Engine, error) {
 	if e.docker, err = client.NewClientWithOpts(old...); err != nil {
 		return nil, err
 	}
-	if err = e.identify(ctx, c.host); err == nil {
+	if err = e.identify(ctx, c.Host); err == nil {
 		e.moby, err = moby.New(current...)
 	}
 	if err == nil {
-		err = e.openCompose(c.host)
+		err = e.openCompose(c.Host)
 	}
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
@@ -137,6 +145,9 @@ func (e *Engine) identify(ctx context.Context, host string) error {
 	version, err := e.docker.ServerVersion(ctx)
 	if err != nil {
 		return err
+	}
+	if slices.ContainsFunc(version.Components, func(c types.ComponentVersion) bool { return strings.Contains(c.Name, "Podman") }) {
+		return fmt.Errorf("%w: it is Podman's", errUnsupported)
 	}
 	info, err := e.docker.Info(ctx)
 	if err != nil {

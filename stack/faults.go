@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"regexp"
+	"runtime"
 	"syscall"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -55,7 +56,7 @@ func wrap(err error, format string, args ...any) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return hint.Wrap(fmt.Errorf("%s: the engine took too long: %w", what, err), "see whether `docker ps` answers; restart the engine when it does not")
 	case lost(err):
-		return hint.Wrap(fmt.Errorf("%s: %w: %w", what, ErrEngineUnreachable, err), "%s", engineHint)
+		return hint.Wrap(fmt.Errorf("%s: %w: %w", what, ErrEngineUnreachable, err), "%s", engineHint(runtime.GOOS, nil))
 	}
 	return portHint(fmt.Errorf("%s: %w", what, err))
 }

@@ -40,7 +40,8 @@ func newHome(t *testing.T) *home {
 }
 
 func (h *home) surroundings() surroundings {
-	return surroundings{getenv: func(key string) string { return h.env[key] }, home: h.dir, system: filepath.Join(h.dir, "var.sock")}
+	return surroundings{getenv: func(key string) string { return h.env[key] }, home: h.dir, system: filepath.Join(h.dir, "var.sock"),
+		goos: "darwin", uid: os.Getuid()}
 }
 
 func (h *home) file(name, text string) {
@@ -94,7 +95,7 @@ func (h *home) serve(socket, version string) string {
 
 func TestCandidates(t *testing.T) {
 	meta := func(host string) string { return `{"Name":"x","Endpoints":{"docker":{"Host":"` + host + `"}}}` }
-	known := []string{"var.sock", ".docker/run/docker.sock", ".orbstack/run/docker.sock", ".colima/default/docker.sock"}
+	known := []string{".docker/run/docker.sock", ".orbstack/run/docker.sock", ".colima/default/docker.sock", "var.sock"}
 	for name, test := range map[string]struct {
 		set  func(*home)
 		want []string // hosts; relative ones are sockets below home
@@ -126,15 +127,15 @@ func TestCandidates(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newHome(t)
 			test.set(h)
-			got := h.surroundings().candidates()
+			got := h.surroundings().candidates("")
 			var hosts []string
 			for _, c := range got {
-				hosts = append(hosts, strings.TrimPrefix(c.host, "unix://"+h.dir+"/"))
+				hosts = append(hosts, strings.TrimPrefix(c.Host, "unix://"+h.dir+"/"))
 			}
 			if !slices.Equal(hosts, test.want) {
 				t.Errorf("got %q, want %q", hosts, test.want)
 			}
-			if problem := got[0].problem; (problem == nil) != (test.bad == "") || problem != nil && !strings.Contains(problem.Error(), test.bad) {
+			if problem := got[0].Err; (problem == nil) != (test.bad == "") || problem != nil && !strings.Contains(problem.Error(), test.bad) {
 				t.Errorf("problem: %v", problem)
 			}
 		})
@@ -143,29 +144,30 @@ func TestCandidates(t *testing.T) {
 
 func TestDialTakesTheFirstThatAnswers(t *testing.T) {
 	h := newHome(t)
-	h.file("var.sock", "not a socket")
-	orb := h.serve(".orbstack/run/docker.sock", "28.5.2")
-	h.serve(".colima/default/docker.sock", "20.10.0")
-	e, err := dialFirst(t.Context(), h.surroundings().candidates())
+	h.file(".docker/run/docker.sock", "not a socket")
+	h.serve("var.sock", "27.0.0") // could be another user's
+	colima := h.serve(".colima/default/docker.sock", "28.5.2")
+	e, err := h.surroundings().dial(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (EngineInfo{Version: "28.5.2", API: "1.41", Host: orb, Arch: "arm64"}); e.Info() != want || !e.noswap {
+	want := EngineInfo{Version: "28.5.2", API: "1.41", Host: colima, Arch: "arm64", Reason: "Colima; Docker Desktop: nobody listens on the socket"}
+	if e.Info() != want || !e.noswap {
 		t.Errorf("got %+v, noswap %v", e.Info(), e.noswap)
 	}
 	if err := e.Close(); err != nil {
 		t.Error(err)
 	}
-	desktop := h.serve(".docker/run/docker.sock", "29.0.0") // it moved: found at the next dial
-	if e, err = dialFirst(t.Context(), h.surroundings().candidates()); err != nil || e.Info().Host != desktop {
+	orb := h.serve(".orbstack/run/docker.sock", "29.0.0") // it came late: found at the next dial
+	if e, err = h.surroundings().dial(t.Context(), ""); err != nil || e.Info().Host != orb {
 		t.Errorf("got %v, %v", e, err)
 	}
 }
 
 func TestDialSaysWhatWasTried(t *testing.T) {
 	h := newHome(t)
-	_, err := dialFirst(t.Context(), h.surroundings().candidates())
-	if !IsUnreachable(err) || !strings.Contains(hint.Of(err), "scripts/engine") {
+	_, err := h.surroundings().dial(t.Context(), "")
+	if !IsUnreachable(err) || hint.Of(err) != "start Docker Desktop, OrbStack or Colima" {
 		t.Fatalf("%v, hint %q", err, hint.Of(err))
 	}
 	for _, word := range []string{"the system's socket", "Docker Desktop", "OrbStack", "Colima", h.dir} {
@@ -178,7 +180,7 @@ func TestDialSaysWhatWasTried(t *testing.T) {
 	}
 	h.env["DOCKER_HOST"] = "unix://" + h.dir + "/none.sock"
 	h.serve("var.sock", "28.5.2")
-	if _, err := dialFirst(t.Context(), h.surroundings().candidates()); !IsUnreachable(err) || !strings.Contains(err.Error(), "DOCKER_HOST") {
+	if _, err := h.surroundings().dial(t.Context(), ""); !IsUnreachable(err) || !strings.Contains(err.Error(), "DOCKER_HOST") {
 		t.Errorf("DOCKER_HOST stands alone: %v", err)
 	}
 }

@@ -83,7 +83,7 @@ func (t *tree) Close() error {
 }
 
 // Plant unpacks a tar stream into a folder of a container that does not run; owners and modes stay as they are in the
-// stream. It fails when the stream does, and can leave a part of it behind: see [Engine.Discard].
+// stream. It fails when the stream does, and can leave a part of it behind: see [Engine.DiscardUnstarted].
 func (e *Engine) Plant(ctx context.Context, id, folder string, archive io.Reader) error {
 	err := e.docker.CopyToContainer(ctx, id, folder, archive, container.CopyToContainerOptions{})
 	return wrapContainer(err, "write into %s of container %s", folder, shortID(id))
@@ -92,9 +92,9 @@ func (e *Engine) Plant(ctx context.Context, id, folder string, archive io.Reader
 // ErrStarted says that a container was started, so that its data may be somebody's.
 var ErrStarted = errors.New("it was started already")
 
-// Discard removes a container that [Engine.Create] made and nobody ever started, and the named volume at the mount point
+// DiscardUnstarted removes a container that [Engine.Create] made and nobody ever started, and the named volume at the mount point
 // target in it. A container that was started is ErrStarted; nothing is removed then. One that is not there is no error.
-func (e *Engine) Discard(ctx context.Context, p *Project, service, target string) error {
+func (e *Engine) DiscardUnstarted(ctx context.Context, p *Project, service, target string) error {
 	r, err := e.Resident(ctx, p.container(service))
 	if errors.Is(err, ErrNoContainer) {
 		return nil

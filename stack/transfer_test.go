@@ -60,7 +60,7 @@ func TestTransfer(t *testing.T) {
 
 	r.create()
 	r.transfer(id, "/data")
-	r.must(r.engine.Discard(t.Context(), r.project, "db", "/kept"))
+	r.must(r.engine.DiscardUnstarted(t.Context(), r.project, "db", "/kept"))
 	r.create()
 	if has, err := r.engine.HasPath(t.Context(), r.container("db").ID, "/kept/PG_VERSION"); err != nil || has {
 		t.Errorf("what was discarded is still there: %v", err)
@@ -74,7 +74,7 @@ func TestTransfer(t *testing.T) {
 	}
 	r.start("db")
 	r.equal("the file in the volume", r.sh("db", "stat -c '%u %a' /kept/PG_VERSION && cat /kept/PG_VERSION"), "123 640\n15")
-	if err := r.engine.Discard(t.Context(), r.project, "db", "/kept"); !errors.Is(err, ErrStarted) {
+	if err := r.engine.DiscardUnstarted(t.Context(), r.project, "db", "/kept"); !errors.Is(err, ErrStarted) {
 		t.Errorf("what was started is discarded: %v", err)
 	}
 }

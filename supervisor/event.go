@@ -23,6 +23,8 @@ const (
 	EventRecovered   EventKind = "recovered" // Latency: since the trouble was noticed
 	EventUnreachable EventKind = "unreachable"
 	EventReconnected EventKind = "reconnected"
+	EventWoke        EventKind = "woke"  // the machine slept, as Reason says; everything is looked at anew
+	EventClock       EventKind = "clock" // the clock was set back
 )
 
 // Event is something that happened. It holds no secret as long as the runtime's errors hold none.
@@ -46,7 +48,7 @@ var messages = map[EventKind]string{
 	EventHeal: "healing", EventDone: "action done", EventFailed: "action failed", EventHealthy: "service healthy",
 	EventUnhealthy: "service unhealthy", EventExit: "service exited", EventMissing: "container missing",
 	EventDegraded: "service degraded", EventRecovered: "service recovered", EventUnreachable: "engine unreachable",
-	EventReconnected: "engine reachable",
+	EventReconnected: "engine reachable", EventWoke: "woke", EventClock: "clock set back",
 }
 
 func (e Event) log(logger *slog.Logger) {

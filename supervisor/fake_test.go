@@ -46,6 +46,9 @@ type engine struct {
 
 	busy     map[string]bool
 	observes int
+	watches  int
+	looking  func(look int) // called in each look since it was set, with its number
+	looks    int
 	done     []Action
 	issued   []time.Time
 	last     Seen // what was observed last
@@ -65,6 +68,10 @@ func (e *engine) Observe(context.Context) (Seen, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.observes++
+	if e.looking != nil {
+		e.looks++
+		e.looking(e.looks)
+	}
 	if e.gone {
 		return Seen{}, errGone
 	}
@@ -84,6 +91,7 @@ func (e *engine) Watch(ctx context.Context, ready func(), wake func(string, time
 		e.mu.Unlock()
 		return errGone
 	}
+	e.watches++
 	e.wake = wake
 	broken := e.broken
 	e.mu.Unlock()

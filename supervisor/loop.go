@@ -28,6 +28,7 @@ type loop struct {
 	queued  map[string][]chan error // restarts that people wait for
 	serving map[string][]chan error // those of them that are in flight
 	next    time.Time
+	clock   clock
 	lost    string // why the engine is unreachable, "" while it is not
 }
 
@@ -40,6 +41,7 @@ func (s *Supervisor) Serve(ctx context.Context) error {
 	l := &loop{
 		Supervisor: s, policy: &policy{s.options},
 		state:  state{services: map[string]*record{}},
+		clock:  clock{wall: s.options.Wall},
 		queued: map[string][]chan error{}, serving: map[string][]chan error{},
 	}
 	backoff := reconnectFirst
@@ -50,17 +52,25 @@ func (s *Supervisor) Serve(ctx context.Context) error {
 			l.drain(cancel)
 			return ctx.Err()
 		}
-		if time.Since(began) > reconnectCap {
+		if time.Since(began) > reconnectCap || errors.Is(err, errWoke) {
 			backoff = reconnectFirst
 		}
+		if errors.Is(err, errWoke) { // nothing says that the engine is lost
+			continue
+		}
 		l.unreachable(err)
-		pause := time.NewTimer(backoff + time.Duration(float64(backoff)/4*s.options.Rand()))
+		delay := backoff + time.Duration(float64(backoff)/4*s.options.Rand())
+		l.clock.expect(delay)
+		pause := time.NewTimer(delay)
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
 			pause.Stop()
 		}
 		backoff = min(2*backoff, reconnectCap)
+		if l.woke() {
+			backoff = reconnectFirst
+		}
 	}
 }
 
@@ -75,6 +85,7 @@ func (l *loop) drain(cancel context.CancelFunc) {
 // outlives ctx by the drain.
 func (l *loop) session(ctx, work context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
+	l.clock.expect(l.options.EngineTimeout)
 	ready, ended := make(chan struct{}), make(chan struct{})
 	var watchErr error
 	go func() {
@@ -107,7 +118,9 @@ func (l *loop) session(ctx, work context.Context) error {
 		if err := l.turn(ctx, work); err != nil {
 			return err
 		}
-		timer.Reset(l.pause())
+		pause := l.pause()
+		l.clock.expect(pause)
+		timer.Reset(pause)
 		select {
 		case <-l.nudge:
 		case <-timer.C:
@@ -137,14 +150,21 @@ func (l *loop) pause() time.Duration {
 }
 
 // turn takes the mail, looks at everything, decides and acts. Outcomes are taken before the look, so that what is seen
-// is never older than what is known to be done.
+// is never older than what is known to be done. It acts on nothing that was seen before a sleep.
 func (l *loop) turn(ctx, work context.Context) error {
+	if l.woke() {
+		return errWoke
+	}
 	l.absorb(l.take())
+	l.clock.expect(l.options.EngineTimeout)
 	limited, cancel := context.WithTimeout(ctx, l.options.EngineTimeout)
 	seen, err := l.runtime.Observe(limited)
 	cancel()
 	if err != nil {
 		return fmt.Errorf("looking at the containers: %w", err)
+	}
+	if l.woke() { // in the middle of the look
+		return errWoke
 	}
 	l.reject(seen)
 	now := time.Now()

@@ -47,16 +47,20 @@ func simulate(t *testing.T, w Wanted, f func(*rig)) {
 	})
 }
 
-func newRig(t *testing.T, w Wanted) *rig {
+func newRig(t *testing.T, w Wanted, tune ...func(*Options)) *rig {
 	r := &rig{engine: newEngine(t, w), t: t, ended: make(chan struct{})}
-	r.Supervisor = New(r.engine, Options{Rand: func() float64 { return 0 }, OnEvent: func(e Event) {
+	options := Options{Rand: func() float64 { return 0 }, OnEvent: func(e Event) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.events = append(r.events, e)
 		if r.check != nil {
 			r.check(e)
 		}
-	}})
+	}}
+	for _, f := range tune {
+		f(&options)
+	}
+	r.Supervisor = New(r.engine, options)
 	var ctx context.Context
 	ctx, r.cancel = context.WithCancel(t.Context())
 	go func() {

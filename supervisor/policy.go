@@ -101,6 +101,7 @@ func (d *decision) look(s Service, r *record) {
 		r.lost = true
 	}
 	d.lookGood(r, cond, c)
+	d.lookGrace(r, cond, c)
 	if r.busy == nil || cond == condGood {
 		d.transition(s, r, cond, c)
 	}

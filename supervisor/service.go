@@ -158,6 +158,9 @@ func (d *decision) raise(s Service, r *record) view {
 	if r.up && r.trouble.IsZero() {
 		r.trouble = d.now
 	}
+	if r.cond == condUnhealthy && !r.grace.until.IsZero() {
+		return view{state: "running", reason: "unhealthy; its next checks tell whether that is of before the sleep"}
+	}
 	if h := d.gate(s); h.reason != "" {
 		return view{state: "waiting", reason: h.reason, hint: h.hint, stuck: h.stuck}
 	}

@@ -43,6 +43,7 @@ type record struct {
 	err, hint string
 	against   map[string]string // instance of each followed dependency that it was started against
 	pending   map[string]string // likewise, for the start in flight
+	grace     grace
 	view      view
 }
 

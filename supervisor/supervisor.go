@@ -24,6 +24,11 @@ type Options struct {
 	Logger *slog.Logger // default: discard
 	// OnEvent is called for every event, in order, on the loop's goroutine: it must return at once.
 	OnEvent func(Event)
+	// OnWake is called on the loop's goroutine when the machine has slept, or the process stood still: what the runtime
+	// holds of before, such as connections, is better made anew. It must return at once.
+	OnWake func()
+	// Wall reads the wall's clock; time.Now. Tests let it jump.
+	Wall func() time.Time
 	// Tick is how long the loop sleeps at most; 30 s. It finds what events did not tell.
 	Tick time.Duration
 	// BackoffFirst and BackoffCap are the delay after a service's first failed attempt, which doubles, and its limit;
@@ -54,6 +59,12 @@ func (o Options) withDefaults() Options {
 	o.Drain = cmp.Or(o.Drain, time.Second)
 	if o.OnEvent == nil {
 		o.OnEvent = func(Event) {}
+	}
+	if o.OnWake == nil {
+		o.OnWake = func() {}
+	}
+	if o.Wall == nil {
+		o.Wall = time.Now
 	}
 	if o.Rand == nil {
 		o.Rand = rand.Float64

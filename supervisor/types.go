@@ -91,9 +91,11 @@ type Container struct {
 	Instance   string // id and StartedAt: identifies one run of the container
 	StartedAt  time.Time
 	FinishedAt time.Time
-	Stale      bool   // runs with secrets older than those delivered
-	Foreign    bool   // was made by someone else, as by hand: it is never started, and replaced by the next ActionCreate
-	Error      string // the engine's own words when the last start failed
+	Stale      bool // runs with secrets older than those delivered
+	Foreign    bool // was made by someone else, as by hand: it is never started, and replaced by the next ActionCreate
+	// Checked is when the last healthcheck that has ended began, by the engine's clock; zero where that is not known.
+	Checked time.Time
+	Error   string // the engine's own words when the last start failed
 }
 
 // Seen is the world as the runtime sees it.

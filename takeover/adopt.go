@@ -190,7 +190,7 @@ func (a *Adopter) discard(ctx context.Context, project *stack.Project, m *Move, 
 	if !ok {
 		return fmt.Errorf("container %s has no volume at %s", r.Name, target)
 	}
-	err = a.Engine.Discard(ctx, project, m.Service, mount)
+	err = a.Engine.DiscardUnstarted(ctx, project, m.Service, mount)
 	if errors.Is(err, stack.ErrStarted) {
 		return hint.Wrap(fmt.Errorf("service %s has half a copy of the old data: %w", m.Service, err),
 			"if nothing in it matters: `docker rm -f %s`, remove its volume with `docker volume rm`, then `minibotd adopt` again", r.Name)

@@ -94,7 +94,13 @@ func (a *app) backend(ctx context.Context) (control.SecretsBackend, bool, error)
 		return nil, false, err
 	}
 	client := &control.Client{Socket: p.paths.Socket}
-	lock := func(ctx context.Context, do func() error) error { return control.WithLock(ctx, p.paths.DaemonLock, do) }
+	lock := func(ctx context.Context, do func() error) error {
+		err := control.WithLock(ctx, p.paths.DaemonLock, do)
+		if errors.Is(err, control.ErrDaemonHolds) {
+			return hint.Wrap(err, "minibotd has just started; nothing was changed, run this again")
+		}
+		return err
+	}
 	bounded, cancel := context.WithTimeout(ctx, a.patience)
 	defer cancel()
 	tick := time.NewTicker(daemonInterval)
@@ -127,13 +133,18 @@ func (a *app) backend(ctx context.Context) (control.SecretsBackend, bool, error)
 	}
 }
 
-// list asks the backend for every secret.
+// list asks the backend for every secret: the daemon, too, when that starts meanwhile and takes the store.
 func (a *app) list(ctx context.Context) ([]control.Secret, error) {
-	backend, _, err := a.backend(ctx)
-	if err != nil {
-		return nil, err
+	for {
+		backend, daemon, err := a.backend(ctx)
+		if err != nil {
+			return nil, err
+		}
+		list, err := backend.Secrets(ctx)
+		if daemon || !errors.Is(err, control.ErrDaemonHolds) {
+			return list, err
+		}
 	}
-	return backend.Secrets(ctx)
 }
 
 func (a *app) openStore(ctx context.Context) (secrets.Store, error) {

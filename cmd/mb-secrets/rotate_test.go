@@ -98,3 +98,24 @@ func TestByIsWhatTheWireTakes(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestADaemonThatStartsMeanwhileIsAsked has one take the store while a passphrase is typed for opening it.
+func TestADaemonThatStartsMeanwhileIsAsked(t *testing.T) {
+	home := shortHome(t)
+	piped(t, home, "API_KEY=canary-before-value\n", 0, "init", "--generate", "--store", "age")
+	start(t, home, "rekey", "--passphrase").sees("new passphrase").types("canary phrase\r").sees("again: ").types("canary phrase\r").
+		sees("sealed to the passphrase").ends(0)
+	listing := start(t, home, "list").sees("passphrase of the store")
+	getting := start(t, home, "get", "API_KEY").sees("passphrase of the store")
+	end, err := serveFake(home, newFakeDaemon(filepath.Join(home, "compose.yaml")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	})
+	listing.types("canary phrase\r").sees("API_KEY").sees("missing").ends(0) // the daemon's own store is empty
+	getting.types("canary phrase\r").sees("has just started; nothing was changed, run this again").ends(1)
+}

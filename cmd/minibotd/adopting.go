@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -53,7 +54,9 @@ func (c *commands) bringUp(ctx context.Context, paths config.Paths, engine *stac
 	own.Err = redact.Writer(log)
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
-	go func() { ended <- runDaemon(running, paths, &own, redact, nil) }()
+	go func() {
+		ended <- runDaemon(running, paths, "", output{io: &own, stderr: os.Stderr, redact: redact}, nil)
+	}()
 	early := make(chan struct{})
 	up, cancelUp := context.WithCancel(ctx)
 	var daemonErr error

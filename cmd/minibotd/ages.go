@@ -27,8 +27,11 @@ type ages struct {
 }
 
 func newAges(d *daemon) *ages {
-	return &ages{rows: d.rows, record: d.record, log: d.log, now: time.Now}
+	return &ages{rows: d.rows, record: d.record, log: d.log, now: wallClock}
 }
+
+// wallClock reads the clock without its monotonic part, which stands still while the machine sleeps: a day is a day.
+func wallClock() time.Time { return time.Now().Round(0) }
 
 // serve looks at the ages at once and then at every tick until ctx ends. What it reminded of is forgotten with it: a
 // start of the daemon reminds anew.
@@ -62,7 +65,7 @@ func (a *ages) look(ctx context.Context) {
 			delete(a.told, s.Name) // a new value that gets old is news
 			continue
 		}
-		if at, told := a.told[s.Name]; told && now.Sub(at) < ageRepeat {
+		if at, told := a.told[s.Name]; told && now.Sub(at).Abs() < ageRepeat { // the clock may have been set back
 			continue
 		}
 		a.told[s.Name] = now

@@ -78,3 +78,25 @@ func TestAgesAreToldOnceADay(t *testing.T) {
 		}
 	})
 }
+
+// A clock that jumps neither silences a reminder nor repeats it: a day is a day of the wall's clock, in both directions.
+func TestAgesAfterClockJumps(t *testing.T) {
+	now, told := time.Now(), 0
+	a := &ages{log: slog.New(slog.DiscardHandler), now: func() time.Time { return now }, told: map[string]time.Time{},
+		record: func(control.Event) { told++ },
+		rows: func(context.Context) ([]control.Secret, error) {
+			return []control.Secret{{Name: "KEY", Age: control.AgeDue, Due: &now, MaxAge: "90d"}}, nil
+		}}
+	for i, step := range []struct {
+		jump time.Duration
+		want int
+	}{{0, 1}, {time.Hour, 1}, {30 * time.Hour, 2}, {-time.Hour, 2}, {-72 * time.Hour, 3}} {
+		now = now.Add(step.jump)
+		if a.look(t.Context()); told != step.want {
+			t.Errorf("step %d: told %d times, want %d", i, told, step.want)
+		}
+	}
+	if strings.Contains(newAges(&daemon{}).now().String(), "m=") { // the monotonic part
+		t.Error("the clock of the reminders stands still during a sleep")
+	}
+}

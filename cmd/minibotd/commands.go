@@ -63,7 +63,8 @@ func (c *commands) root() *cobra.Command {
 	commandline.Root(root, c.io, &c.homeFlag)
 	root.AddCommand(c.runCommand(), c.statusCommand(), c.eventsCommand(), c.logsCommand(),
 		c.reloadCommand(), c.restartCommand(), c.stopCommand(), c.startCommand(),
-		c.lockdownCommand(), c.unlockCommand(), c.checkCommand(), c.auditCommand(), c.adoptCommand(), c.crashFilterCommand())
+		c.lockdownCommand(), c.unlockCommand(), c.checkCommand(), c.auditCommand(), c.doctorCommand(), c.crashFilterCommand(),
+		c.installCommand(), c.uninstallCommand(), c.kickstartCommand(), c.adoptCommand())
 	return root
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -40,7 +39,7 @@ func (c *commands) crashFilterCommand() *cobra.Command {
 
 // divert has what the runtime writes at a crash lead through a process of its own. It returns what stderr was, and a
 // channel that is closed when that process has ended too early. Where it cannot be, stderr says so.
-func divert() (stderr io.Writer, lost <-chan struct{}) {
+func divert() (stderr *os.File, lost <-chan struct{}) {
 	path, err := os.Executable()
 	if err == nil {
 		filter := exec.Command(path, filterCommand)    //nolint:noctx // it outlives the daemon by a moment, and no context does

@@ -38,6 +38,14 @@ func dieAt() func(point string) {
 	}
 }
 
+// dieBefore kills this process before a step of install or uninstall: MINIBOT_DIE_AT names it, as in "install/start".
+func dieBefore(step string) {
+	if os.Getenv("MINIBOT_DIE_AT") == "install/"+step {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // nobody is left to hear of a failure
+		select {}
+	}
+}
+
 // crashOnSignal panics on SIGUSR1, in a goroutine that nobody waits for, with every value that is in force in the message.
 func crashOnSignal(d *daemon) {
 	signals := make(chan os.Signal, 1)

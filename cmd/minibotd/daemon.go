@@ -101,7 +101,7 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 		d.record(control.Event{Kind: "progress", Service: service, Message: message})
 	}}
 	d.world.reload = d.reloadGateway
-	d.supervisor = supervisor.New(d.world, supervisor.Options{Logger: log, OnEvent: d.onSupervisorEvent})
+	d.supervisor = supervisor.New(d.world, supervisor.Options{Logger: log, OnEvent: d.onSupervisorEvent, OnWake: d.world.forget})
 	d.rotator = rotation.New(d.store, journal, d.requirements, d.database, d, log)
 	d.rotator.At, d.rotator.Redact = crashPoint(), redact.Text
 	d.store.learn = d.learn
@@ -133,6 +133,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan struct{}) error {
 	group.Go(func() error { d.onHangup(ctx, hangup); return nil })
 	group.Go(func() error { d.watchStore(ctx); return nil })
 	group.Go(func() error { newAges(d).serve(ctx); return nil })
+	group.Go(func() error { d.startEngine(ctx); return nil })
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

@@ -12,3 +12,6 @@ func dieAt() func(point string) { return func(string) {} }
 
 // crashOnSignal does nothing: only tests are built with it.
 func crashOnSignal(*daemon) {}
+
+// dieBefore does nothing: only tests are built with it.
+func dieBefore(string) {}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -17,7 +16,6 @@ import (
 
 	"minibot/commandline"
 	"minibot/config"
-	"minibot/console"
 	"minibot/control"
 	"minibot/hint"
 	"minibot/process"
@@ -26,14 +24,15 @@ import (
 )
 
 func (c *commands) runCommand() *cobra.Command {
-	return &cobra.Command{
+	var host string
+	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon in the foreground",
 		Long: `run is the daemon, in the foreground: it opens the store, brings the stack up, watches and heals it.
 
 SIGTERM ends the daemon and leaves the stack running. SIGHUP reads the compose file and the store again.
 Waiting for the store or the engine is a state, not an end: see minibotd status.`,
-		Example: "  minibotd run\n  MINIBOT_HOME=~/other minibotd run",
+		Example: "  minibotd run\n  MINIBOT_HOME=~/other minibotd run\n  minibotd run --docker-host unix:///var/run/docker.sock",
 		Args:    commandline.Arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := process.Harden(); err != nil {
@@ -43,22 +42,26 @@ Waiting for the store or the engine is a state, not an end: see minibotd status.
 			if err != nil {
 				return err
 			}
+			options := logOptions(os.Stderr) // which is another one from here on
 			stderr, lost := divert()
 			redact := &secrets.Redaction{}
 			c.io.Err = redact.Writer(stderr)
-			return runDaemon(cmd.Context(), paths, c.io, redact, lost)
+			return runDaemon(cmd.Context(), paths, host, output{c.io, stderr, redact, options}, lost)
 		},
 	}
+	cmd.Flags().StringVar(&host, "docker-host", "", "the engine, in place of docker_host in config.toml: unix:///PATH or tcp://HOST:PORT")
+	return cmd
 }
 
-// runDaemon holds the daemon's lock and socket while it serves. What goes to io.Err passes redact; lost tells that a crash
-// would not be reported any more.
-func runDaemon(ctx context.Context, paths config.Paths, io *console.IO, redact *secrets.Redaction, lost <-chan struct{}) (err error) {
+// runDaemon holds the daemon's lock and socket while it serves. host is the engine's where that is not for the configuration
+// to say; lost tells that a crash would not be reported any more.
+func runDaemon(ctx context.Context, paths config.Paths, host string, out output, lost <-chan struct{}) (err error) {
 	hangup := notifyHangup(ctx) // first of all: until then the signal would end the program
+	out.trim(paths)
 	if err := config.EnsureHome(paths); err != nil {
 		return err
 	}
-	cfg, err := config.Load(paths.Home)
+	cfg, err := configured(paths, host)
 	if err != nil {
 		return err
 	}
@@ -77,14 +80,15 @@ func runDaemon(ctx context.Context, paths config.Paths, io *console.IO, redact *
 		return err
 	}
 	defer func() { err = errors.Join(err, events.Close()) }()
-	events.Redact = redact
+	events.Redact = out.redact
 	journal, err := openJournal(paths.Rotation, events)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
-	log := slog.New(slog.NewTextHandler(io.Err, &slog.HandlerOptions{Level: cfg.Level()}))
-	d, err := newDaemon(cfg, paths, log, events, redact, func(ctx context.Context, kind string) (secrets.Store, error) {
+	log, closeLog := out.open(paths, cfg)
+	defer func() { err = errors.Join(err, closeLog()) }()
+	d, err := newDaemon(cfg, paths, log, events, out.redact, func(ctx context.Context, kind string) (secrets.Store, error) {
 		return stores.Open(ctx, stores.Options{Kind: kind, Home: paths.Home, Passphrase: credential})
 	}, journal)
 	if err != nil {
@@ -100,6 +104,7 @@ func runDaemon(ctx context.Context, paths config.Paths, io *console.IO, redact *
 	group, serving := errgroup.WithContext(ctx)
 	endInTime(ctx, serving, log)
 	ctx = serving
+	group.Go(func() error { stayAwake(ctx, cfg, log); return nil })
 	group.Go(func() error { watchFilter(ctx, lost, log); return nil })
 	group.Go(func() error { return d.server().Serve(ctx, listener) })
 	group.Go(func() error { return d.Serve(ctx, hangup) })
@@ -107,6 +112,19 @@ func runDaemon(ctx context.Context, paths config.Paths, io *console.IO, redact *
 	err = group.Wait()
 	log.Info("minibotd ended; the stack goes on without being watched")
 	return err
+}
+
+// configured reads the configuration, with host in place of its docker_host unless that is "".
+func configured(paths config.Paths, host string) (config.Config, error) {
+	cfg, err := config.Load(paths.Home)
+	if err != nil || host == "" {
+		return cfg, err
+	}
+	cfg.DockerHost = host
+	if err := cfg.Validate(); err != nil {
+		return cfg, fmt.Errorf("%w: --docker-host: want unix:///PATH or tcp://HOST:PORT", control.ErrUsage)
+	}
+	return cfg, nil
 }
 
 // server serves d.

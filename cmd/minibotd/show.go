@@ -23,7 +23,8 @@ func (c *commands) statusCommand() *cobra.Command {
 		Short: "Show the stack's state; exit 1 unless healthy",
 		Long: "status shows the overall state and why, then every service. HEALED counts since minibotd started; SINCE is\n" +
 			"when the container started, or when its state began. Below stand the secrets that want a person: not set, due, overdue,\n" +
-			"or with a change that was rolled back. A warning names each place at which the compose file passes a secret on in the clear.",
+			"or with a change that was rolled back. Beside the engine stands who named it, or whose it is and what was in the way\n" +
+			"at the places that come first. A warning names each place at which the compose file passes a secret on in the clear.",
 		Example: "  minibotd status\n  minibotd status --json",
 		Args:    commandline.Arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -65,6 +66,9 @@ func showStatus(io *console.IO, s control.Status, now time.Time) error {
 	engine := "engine not seen yet"
 	if s.Engine.Version != "" {
 		engine = fmt.Sprintf("engine %s (API %s)", console.Escape(s.Engine.Version), console.Escape(s.Engine.API))
+		if s.Engine.Reason != "" {
+			engine += " by " + console.Escape(s.Engine.Reason)
+		}
 	}
 	if err := io.Print("%s\n%s, store %s (%s), minibotd %s, pid %d\n", line, engine, console.Escape(s.Store.Kind),
 		console.Escape(s.Store.State), console.Escape(s.Version), s.PID); err != nil {

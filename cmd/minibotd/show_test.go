@@ -27,7 +27,7 @@ func TestShowStatus(t *testing.T) {
 	}{
 		{"degraded", control.Status{
 			Phase: control.PhaseDegraded, Since: now.Add(-2 * time.Hour), Reason: "redis: exited\nwith 1", Hint: "minibotd logs redis",
-			Version: "v1", PID: 42, Engine: control.Engine{Version: "20.10.24", API: "1.41"}, Store: control.Store{Kind: "age", State: "open"},
+			Version: "v1", PID: 42, Engine: control.Engine{Version: "20.10.24", API: "1.41", Reason: "OrbStack; Docker Desktop: no permission\x1b"}, Store: control.Store{Kind: "age", State: "open"},
 			Services: services, Secrets: []control.Secret{
 				{Name: "API_KEY", State: "missing"},
 				{Name: "POSTGRES_PASSWORD", State: "pending", UsedBy: []string{"openclaw", "postgres"}},
@@ -38,7 +38,7 @@ func TestShowStatus(t *testing.T) {
 			Exposed: []control.Exposed{{Secret: "TOKEN", Service: "web", Path: "services.web.environment.A\x1b", File: "/m/compose.yaml", Line: 7}},
 		}, `degraded for 2 hours: redis: exited\nwith 1
   hint: minibotd logs redis
-engine 20.10.24 (API 1.41), store age (open), minibotd v1, pid 42
+engine 20.10.24 (API 1.41) by OrbStack; Docker Desktop: no permission\x1b, store age (open), minibotd v1, pid 42
 
 SERVICE   CONTAINER         STATE     HEALTH   HEALED  SINCE      REASON
 openclaw  minibot-openclaw  waiting   -        0       5 minutes  waits for redis to be healthy

@@ -118,7 +118,7 @@ func (d *daemon) Status(ctx context.Context) (control.Status, error) {
 	out.Reason = strings.ReplaceAll(d.redact.Text(out.Reason), "\n", "; ") // a value may have lines
 	slices.SortFunc(out.Services, func(a, b control.Service) int { return cmp.Compare(a.Name, b.Name) })
 	d.world.mu.Lock()
-	out.Engine = control.Engine{Version: d.world.info.Version, API: d.world.info.API, Host: d.world.info.Host}
+	out.Engine = control.Engine{Version: d.world.info.Version, API: d.world.info.API, Host: d.world.info.Host, Reason: d.world.info.Reason}
 	d.world.mu.Unlock()
 	if waiting { // to ask the store would be to wait with it
 		return out, nil

@@ -96,6 +96,14 @@ func (w *world) lost(engine *stack.Engine, err error) error {
 	return err
 }
 
+// forget lets go of the connection, so that the next call makes a new one: after a sleep the other end may be gone
+// without a word. Calls under way end by themselves.
+func (w *world) forget() {
+	if err := w.close(); err != nil {
+		w.log.Debug("close the connection to the engine", keyError, err)
+	}
+}
+
 func (w *world) close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -146,7 +154,7 @@ func observed(c stack.Container, stale bool) supervisor.Container {
 	}
 	return supervisor.Container{
 		ID: c.ID, Name: c.Name, Running: c.Running, Paused: c.Paused, Health: healths[c.Health], ExitCode: c.ExitCode,
-		OOMKilled: c.OOMKilled, Instance: c.Instance, StartedAt: c.StartedAt, FinishedAt: c.FinishedAt, Stale: stale, Foreign: c.Foreign, Error: c.Error,
+		OOMKilled: c.OOMKilled, Instance: c.Instance, StartedAt: c.StartedAt, FinishedAt: c.FinishedAt, Stale: stale, Foreign: c.Foreign, Checked: c.Checked, Error: c.Error,
 	}
 }
 

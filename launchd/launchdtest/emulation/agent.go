@@ -1,6 +1,7 @@
 package emulation
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -58,7 +59,8 @@ func readAgent(path string, uid int) (*agent, int) {
 	}
 	var a agent
 	format, err := plist.Unmarshal(data, &a)
-	if err != nil || format != plist.XMLFormat && format != plist.BinaryFormat {
+	cut := format == plist.XMLFormat && !bytes.HasSuffix(bytes.TrimSpace(data), []byte("</plist>")) // the library does not mind
+	if err != nil || cut || format != plist.XMLFormat && format != plist.BinaryFormat {
 		return nil, exitBadPlist
 	}
 	if a.Label == "" || strings.ContainsAny(a.Label, "/ \n") {

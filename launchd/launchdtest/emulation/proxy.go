@@ -1,6 +1,7 @@
 package emulation
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,7 +20,7 @@ type order struct {
 	Program               string
 	Arguments             []string
 	Environment           []string
-	Dir                   string
+	Dir                   string // "" is /
 	Umask                 int
 	Stdin, Stdout, Stderr string // "" is /dev/null
 }
@@ -85,7 +86,7 @@ func Proxy() int {
 		}
 		_ = opened.Close()
 	}
-	if o.Dir != "" && os.Chdir(o.Dir) != nil {
+	if os.Chdir(cmp.Or(o.Dir, "/")) != nil {
 		return exConfig
 	}
 	var limit syscall.Rlimit

@@ -135,7 +135,9 @@ func (s *Server) control(args []string) Response {
 
 // Call gives a command line to the server of a folder.
 func Call(dir string, request Request) (Response, error) {
-	conn, err := net.DialTimeout("unix", filepath.Join(dir, SocketName), 5*time.Second)
+	const answers = 5 * time.Second
+	dialer := net.Dialer{Timeout: answers}
+	conn, err := dialer.DialContext(context.Background(), "unix", filepath.Join(dir, SocketName))
 	if err != nil {
 		return Response{}, fmt.Errorf("call launchd: %w", err)
 	}

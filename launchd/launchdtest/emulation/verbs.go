@@ -56,7 +56,8 @@ func (s *Server) launchctl(args []string, dir string) Response {
 	if verb == "kill" && len(rest) == 2 { // kill SIGTERM gui/501/com.minibot
 		flags, rest = []string{rest[0]}, rest[1:]
 	}
-	if len(rest) == 0 {
+	// Some systems know `bootout --wait` and others, as late as macOS 15, take the flag for a target.
+	if len(rest) == 0 || len(flags) > 0 && verb != "kill" && (verb != "kickstart" || strings.Trim(strings.Join(flags, ""), "-kp") != "") {
 		return usage(verb)
 	}
 	t, ok := parseTarget(rest[0])

@@ -20,18 +20,21 @@ func main() {
 	if err != nil {
 		program = os.Args[0]
 	}
-	switch dir := filepath.Dir(program); filepath.Base(program) {
+	os.Exit(run(filepath.Dir(program), filepath.Base(program))) //nolint:forbidigo // this is a main
+}
+
+func run(dir, name string) int {
+	switch name {
 	case "launchctl":
-		os.Exit(emulation.Launchctl(dir, os.Args[1:], os.Stdout, os.Stderr))
+		return emulation.Launchctl(dir, os.Args[1:], os.Stdout, os.Stderr)
 	case "xpcproxy":
-		os.Exit(emulation.Proxy())
-	default:
-		os.Exit(serve(dir))
+		return emulation.Proxy()
 	}
+	return serve(dir, os.Stdout)
 }
 
 // serve runs until stdin ends or a signal comes, so that it does not outlive the test that started it.
-func serve(dir string) int {
+func serve(dir string, stdout io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithCancel(ctx)
@@ -44,7 +47,7 @@ func serve(dir string) int {
 	if err == nil {
 		var server *emulation.Server
 		if server, err = emulation.New(config, filepath.Join(dir, "xpcproxy")); err == nil {
-			err = server.Serve(ctx, func() { fmt.Println("ready") })
+			err = server.Serve(ctx, func() { _, _ = io.WriteString(stdout, "ready\n") })
 		}
 	}
 	if err != nil {

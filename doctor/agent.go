@@ -1,0 +1,190 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"minibot/control"
+	"minibot/launchd"
+)
+
+// agentIsRight holds what starts minibotd at login against what minibotd install would write.
+func (v *visit) agentIsRight(context.Context) []Finding {
+	if v.Agent == nil {
+		return []Finding{finding(Warning, v.minibotd("run"), "nothing here starts minibotd at login: have something run this")}
+	}
+	path, want, err := v.Agent.Definition()
+	if err != nil {
+		return []Finding{finding(Failure, v.advised(err), "%s", withHint(err))}
+	}
+	have, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return []Finding{finding(Failure, v.minibotd("install"), "%s does not exist: nothing starts minibotd at login", path)}
+	}
+	if err != nil {
+		return []Finding{unknown("%s cannot be read", path)}
+	}
+	found := v.file(path)
+	found = append(found, v.differs(path, have, want)...)
+	state, err := v.agent()
+	if err != nil {
+		return append(found, finding(Warning, v.advised(err), "cannot tell: %s", withHint(err)))
+	}
+	found = append(found, v.loaded(state)...)
+	if !state.Session {
+		return orOK(found, "%s is minibotd's own; it is loaded at the next login", path)
+	}
+	return orOK(found, "%s is minibotd's own, loaded, and runs (pid %d)", path, state.PID)
+}
+
+// differs compares the file with this program's own.
+func (v *visit) differs(path string, have, want []byte) []Finding {
+	if v.Agent.Name() != "launchd" {
+		if bytes.Equal(have, want) {
+			return nil
+		}
+		return []Finding{finding(Failure, v.minibotd("install"), "%s is not what this minibotd writes", path)}
+	}
+	differences, err := launchd.Differences(have, want)
+	if err != nil {
+		return []Finding{finding(Failure, v.minibotd("install"), "%s: %s", path, line(err))}
+	}
+	var found []Finding
+	if len(differences) > 0 {
+		found = append(found, finding(Failure, v.minibotd("install"), "%s is not what this minibotd writes: %s", path, strings.Join(differences, ", ")))
+	}
+	definition, err := launchd.Read(have)
+	if err != nil {
+		return append(found, finding(Failure, v.minibotd("install"), "%s: %s", path, line(err)))
+	}
+	program, err := os.Stat(definition.Program)
+	self, selfErr := os.Stat(v.Self)
+	switch {
+	case err != nil || program.IsDir() || program.Mode()&0o111 == 0:
+		found = append(found, finding(Failure, v.minibotd("install"), "%s starts a program that is not there: %s", path, definition.Program))
+	case selfErr != nil:
+		found = append(found, unknown("this program's own file is gone"))
+	case !os.SameFile(program, self):
+		found = append(found, finding(Warning, v.minibotd("install"), "%s starts another program than this one: %s", path, definition.Program))
+	}
+	return found
+}
+
+// loaded says what keeps an installed agent from running.
+func (v *visit) loaded(state launchd.State) []Finding {
+	enable := "systemctl --user enable --now minibotd"
+	if v.Agent.Name() == "launchd" {
+		enable = "launchctl enable " + launchd.Launchctl{UID: v.UID}.Target(launchd.Label)
+	}
+	var found []Finding
+	if state.Disabled {
+		found = append(found, finding(Failure, enable,
+			"it is disabled and is not started at login; System Settings, Login Items may have it switched off too (`sudo sfltool dumpbtm` lists them)"))
+	}
+	switch {
+	case !state.Session:
+	case !state.Loaded:
+		found = append(found, finding(Failure, v.minibotd("install"), "it is not loaded"))
+	case state.PID == 0 && state.LastExit != "":
+		found = append(found, finding(Failure, v.minibotd("kickstart"), "it is loaded and does not run; it ended with: %s", state.LastExit))
+	case state.PID == 0:
+		found = append(found, finding(Failure, v.minibotd("kickstart"), "it is loaded and does not run"))
+	}
+	return found
+}
+
+// session says which session this command and the daemon are in.
+func (v *visit) session(ctx context.Context) []Finding {
+	said, err := ask(ctx, v.Programs.Launchctl, "managername")
+	if err != nil {
+		return []Finding{unknown("%v", err)}
+	}
+	desktop := false
+	if v.Agent != nil {
+		state, err := v.agent()
+		if err != nil {
+			return []Finding{unknown("%s", line(err))}
+		}
+		desktop = state.Session
+	}
+	name := strings.TrimSpace(said.stdout)
+	switch {
+	case said.exit != 0 || !wordPattern.MatchString(name):
+		return []Finding{unknown("launchctl gives an answer that minibot does not know")}
+	case name == "Aqua":
+		return []Finding{ok("this is the desktop's session (Aqua), in which the login keychain can be open")}
+	case desktop:
+		return []Finding{ok("this is a session of another kind (%s), over SSH say, where the login keychain is locked; minibotd's is the desktop's", name)}
+	}
+	return []Finding{finding(Warning, "", "nobody is logged in at the desktop: minibotd starts at the next login there, over Screen Sharing too")}
+}
+
+var wordPattern = regexp.MustCompile(`^[A-Za-z]+$`)
+
+// daemon says whether minibotd runs, and what it waits for.
+func (v *visit) daemon(context.Context) []Finding {
+	status, err := v.status()
+	switch {
+	case errors.Is(err, control.ErrUnreachable):
+		return []Finding{finding(Failure, v.starting(), "minibotd does not run: nothing watches the stack")}
+	case err != nil:
+		return []Finding{finding(Failure, v.advised(err), "%s", withHint(err))}
+	}
+	switch status.Phase {
+	case control.PhaseHealthy, control.PhaseRotating:
+		return []Finding{ok("%s since %s (pid %d)", status.Phase, status.Since.Local().Format("2006-01-02 15:04"), status.PID)}
+	case control.PhaseStopped:
+		return []Finding{finding(Warning, v.minibotd("start"), "the stack was stopped by hand")}
+	case control.PhaseLockedDown:
+		return []Finding{finding(Warning, v.minibotd("unlock"), "the stack is locked down")}
+	}
+	message := string(status.Phase)
+	if status.Reason != "" {
+		message += ": " + status.Reason
+	}
+	return []Finding{finding(Warning, v.minibotd("status"), "%s", message)}
+}
+
+// starting is the command that starts minibotd.
+func (v *visit) starting() string {
+	if v.Agent == nil {
+		return v.minibotd("run")
+	}
+	if state, err := v.agent(); err == nil && state.Loaded {
+		return v.minibotd("kickstart")
+	}
+	return v.minibotd("install")
+}
+
+// versions compares the two programs and the running daemon.
+func (v *visit) versions(ctx context.Context) []Finding {
+	var found []Finding
+	if status, err := v.status(); err == nil && status.Version != v.Version {
+		found = append(found, finding(Failure, v.minibotd("kickstart"), "minibotd runs as version %s, this program is %s", status.Version, v.Version))
+	}
+	const install = "scripts/install.sh"
+	beside := filepath.Join(filepath.Dir(v.Self), "mb-secrets")
+	if _, err := os.Stat(beside); errors.Is(err, fs.ErrNotExist) {
+		if path, err := exec.LookPath("mb-secrets"); err == nil {
+			beside = path
+		}
+	}
+	said, err := ask(ctx, beside, "version")
+	version, isIts := strings.CutPrefix(strings.TrimSpace(said.stdout), "mb-secrets ")
+	switch {
+	case err != nil:
+		found = append(found, finding(Warning, install, "cannot tell: %v", err))
+	case said.exit != 0 || !isIts || len(strings.Fields(version)) != 1:
+		found = append(found, unknown("mb-secrets gives an answer that minibot does not know"))
+	case version != v.Version:
+		found = append(found, finding(Failure, install, "mb-secrets is version %s, minibotd is %s", version, v.Version))
+	}
+	return orOK(found, "minibotd and mb-secrets are %s", v.Version)
+}

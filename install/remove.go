@@ -1,0 +1,185 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"minibot/config"
+	"minibot/control"
+	"minibot/hint"
+)
+
+// Removal is what Uninstall sees to. All but Purge is required.
+type Removal struct {
+	Paths   config.Paths
+	Manager Manager
+	Keep    bool                                                                   // leave the stack running, with its secrets in memory
+	Operate func(context.Context, control.Operation, func(control.Progress)) error // orders to the daemon
+	Purge   *Purge                                                                 // nil keeps secrets and data
+}
+
+// Check finds what stands in the way of Uninstall, before anything is changed: a daemon that somebody started by hand (ErrByHand).
+func (r *Removal) Check(ctx context.Context) error {
+	if r.Keep && r.Purge == nil {
+		return nil
+	}
+	return byHand(ctx, r.Paths, r.Manager)
+}
+
+// Uninstall takes minibotd from the manager's care: it has the daemon stop the stack, ends the daemon, and removes the definition.
+// Secrets, data, configuration and logs stay, but for a purge. It can be repeated, whatever interrupted it.
+func (r *Removal) Uninstall(ctx context.Context, s Sequence) error {
+	path, err := r.definition()
+	if err != nil {
+		return err
+	}
+	steps := []step{
+		{"stack", "have minibotd stop the stack, and take the secrets out of memory", r.stackDown, r.stop},
+		{"stop", fmt.Sprintf("end minibotd and have %s no longer start it", r.Manager.Name()), r.unloaded, r.unload},
+		{"definition", "remove " + path, r.undefined, r.undefine},
+		{"traces", "remove the notes of the installation", r.traceless, r.forget},
+	}
+	if r.Purge != nil {
+		steps = append(steps, r.Purge.steps(r.Paths)...)
+	}
+	return s.run(ctx, steps)
+}
+
+func (r *Removal) definition() (string, error) {
+	path, _, err := r.Manager.Definition()
+	return path, err
+}
+
+// stackDown is done where the stack is to stay, and where no daemon runs or is about to.
+func (r *Removal) stackDown(ctx context.Context) (string, bool, error) {
+	if r.Keep {
+		return "the stack stays up as asked for; nothing heals it, and its secrets stay in memory", true, nil
+	}
+	pid, err := control.DaemonPID(r.Paths.DaemonLock)
+	if err != nil || pid != 0 {
+		return "", false, err
+	}
+	state, err := r.Manager.State(ctx)
+	return "no minibotd runs: what there is of the stack stays as it is", !state.Loaded, err
+}
+
+func (r *Removal) stop(ctx context.Context, report func(string)) (string, error) {
+	if err := saveIntent(r.Paths); err != nil {
+		return "", err
+	}
+	err := r.Operate(ctx, control.Operation{Verb: control.VerbStop}, func(p control.Progress) {
+		if p.Service != "" {
+			p.Message = p.Service + ": " + p.Message
+		}
+		report(p.Message)
+	})
+	if err != nil {
+		return "", hint.Wrap(fmt.Errorf("stop the stack: %w", err), "`minibotd uninstall --keep-running` leaves it running; `minibotd kickstart` may mend minibotd")
+	}
+	return "the stack is down", nil
+}
+
+func (r *Removal) unloaded(ctx context.Context) (string, bool, error) {
+	path, err := r.definition()
+	if err != nil {
+		return "", false, err
+	}
+	state, err := r.Manager.State(ctx)
+	return r.Manager.Name() + " does not run minibotd", !state.Loaded && !exists(path), err
+}
+
+// unload is not ended by an interruption: a daemon that is half gone is started again by nobody.
+func (r *Removal) unload(ctx context.Context, report func(string)) (string, error) {
+	ctx, cancel := insist(ctx, loadTimeout)
+	defer cancel()
+	return "", r.Manager.Unload(ctx, report)
+}
+
+func (r *Removal) undefined(context.Context) (string, bool, error) {
+	path, err := r.definition()
+	return "there is no " + path, !exists(path), err
+}
+
+// undefine removes the definition, and has a manager that keeps what it read forget it.
+func (r *Removal) undefine(ctx context.Context, _ func(string)) (string, error) {
+	path, err := r.definition()
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("remove the definition: %w", err)
+	}
+	if m, ok := r.Manager.(interface{ Forget(context.Context) error }); ok {
+		return "", m.Forget(ctx)
+	}
+	return "", nil
+}
+
+// traces are files that mean nothing once nothing is installed. The lock is none of them: who waits for it has it open.
+func (r *Removal) traces() []string { return []string{markOf(r.Paths)} }
+
+func (r *Removal) traceless(context.Context) (string, bool, error) {
+	for _, path := range append(r.traces(), intentBefore(r.Paths)) {
+		if exists(path) {
+			return "", false, nil
+		}
+	}
+	return "there are none", true, nil
+}
+
+func (r *Removal) forget(context.Context, func(string)) (string, error) {
+	err := restoreIntent(r.Paths)
+	for _, path := range r.traces() {
+		if removeErr := os.Remove(path); removeErr != nil && !errors.Is(removeErr, fs.ErrNotExist) {
+			err = errors.Join(err, fmt.Errorf("remove a note: %w", removeErr))
+		}
+	}
+	return "", err
+}
+
+// intentBefore is where uninstall keeps what a person wanted to be down, while the stack is stopped for it.
+func intentBefore(paths config.Paths) string {
+	return filepath.Join(paths.StateDir, "intent-before-uninstall.json")
+}
+
+// saveIntent keeps a copy of what is to be down, unless an earlier attempt did. No file, nothing to be down, is an empty copy.
+func saveIntent(paths config.Paths) error {
+	if exists(intentBefore(paths)) {
+		return nil
+	}
+	text, err := os.ReadFile(paths.Intent)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = config.ReplaceFile(intentBefore(paths), text)
+	}
+	if err != nil {
+		return fmt.Errorf("keep what was stopped: %w", err)
+	}
+	return nil
+}
+
+// restoreIntent undoes what the stop of an uninstall left in the daemon's notes; no daemon may run that knows of it.
+func restoreIntent(paths config.Paths) error {
+	text, err := os.ReadFile(intentBefore(paths))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil: // told below
+	case len(text) == 0:
+		if err = os.Remove(paths.Intent); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	default:
+		err = config.ReplaceFile(paths.Intent, text)
+	}
+	if err == nil {
+		err = os.Remove(intentBefore(paths))
+	}
+	if err != nil {
+		return fmt.Errorf("take back the stop: %w", err)
+	}
+	return nil
+}
