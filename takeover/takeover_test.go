@@ -39,7 +39,7 @@ func replica() map[string]string {
 		"minibot/data/postgres/PG_VERSION":  "15\n",
 		"minibot/data/postgres/base/1/data": "x",
 		".zshrc": "export EDITOR=vi\nalias mb-secrets='~/minibot/secrets.sh'\n# export REDIS_PASSWORD=" + canary + "\nexport TELEGRAM_BOT_TOKEN=" + canary +
-			"\nsource ~/minibot/env.sh\nexport A=1 GITHUB_TOKEN=\"" + canary + "\" # POSTGRES_PASSWORD=x\necho 'export OPENCLAW_GATEWAY_TOKEN=1'\n",
+			"\nsource ~/minibot/env.sh\nexport A=1 GITHUB_TOKEN=\"" + canary + "\" # POSTGRES_PASSWORD=x\necho 'export OPENCLAW_GATEWAY_TOKEN=1'\n# once; source ~/minibot/env.sh\n",
 		".zprofile":     "minibotd() {\n  docker compose \"$@\"\n}\n",
 		".bash_profile": "[ -f ~/.x ] && export ANTHROPIC_API_KEY=$(security find-generic-password -w)\nREDIS_PASSWORD=\"" + canary + "\"\nexport REDIS_PASSWORD\n",
 		".profile":      "typeset -x POSTGRES_PASSWORD=" + canary + "\n. ~/minibots/env.sh\n",
