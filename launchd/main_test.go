@@ -3,25 +3,31 @@ package launchd_test
 import (
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 
 	"minibot/launchd/launchdtest"
 )
 
-// standin is the program that stands in for launchd and launchctl.
-var standin string
+// folder of this run, made when it is needed: the processes of a fuzz target, which are killed, need none.
+var folder string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+// standin builds the program that stands in for launchd and launchctl, once.
+var standin = sync.OnceValues(func() (string, error) {
+	var err error
+	if folder, err = os.MkdirTemp("", "launchd-test"); err != nil {
+		return "", err
+	}
+	return launchdtest.Build(folder)
+})
 
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "launchd-test")
-	if err == nil {
-		defer func() { _ = os.RemoveAll(dir) }()
-		standin, err = launchdtest.Build(dir)
+func TestMain(m *testing.M) {
+	exit := m.Run()
+	if folder != "" {
+		if err := os.RemoveAll(folder); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			exit = 1
+		}
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
+	os.Exit(exit)
 }

@@ -59,7 +59,7 @@ func (m *Manager) Definition() (path string, content []byte, err error) {
 func (m *Manager) State(ctx context.Context) (State, error) {
 	var state State
 	disabled, err := m.Launchctl.Disabled(ctx)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNoSession) { // no domain of the user at all: nothing is known of marks
 		return State{}, err
 	}
 	state.Disabled = disabled[Label]

@@ -34,7 +34,9 @@ type mac struct {
 // newMac starts a launchd and writes the agent's file as install does.
 func newMac(t *testing.T, options launchdtest.Options) *mac {
 	t.Helper()
-	options.Program = standin
+	var err error
+	options.Program, err = standin()
+	must(t, err)
 	l := launchdtest.Start(t, options)
 	home := l.UserHome()
 	settings := launchd.Settings{
@@ -277,6 +279,10 @@ func TestWithoutSessionItStartsAtTheNextLogin(t *testing.T) {
 	m.Reboot()
 	if s := m.state(t); s != (launchd.State{Disabled: true}) {
 		t.Errorf("after the reboot: %+v", s)
+	}
+	m.Fault("print-disabled", 112, 2)
+	if s := m.state(t); s != (launchd.State{}) {
+		t.Errorf("without any domain: %+v", s)
 	}
 	if err := m.manager.Load(t.Context(), nil); !errors.Is(err, launchd.ErrNoSession) {
 		t.Errorf("load: %v", err)

@@ -159,19 +159,26 @@ func (e *Engine) Retire(ctx context.Context, id, signal string) error {
 		if err := e.Signal(ctx, id, signal); err != nil && !cerrdefs.IsConflict(err) { // it may have just ended
 			return err
 		}
-		e.awaitEnd(ctx, id)
+		if err := e.awaitEnd(ctx, id); err != nil {
+			return err
+		}
 	}
 	return e.Stop(ctx, id)
 }
 
 // awaitEnd returns when a container has ended, or after a minute; whether it has is for the caller to see.
-func (e *Engine) awaitEnd(ctx context.Context, id string) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+func (e *Engine) awaitEnd(ctx context.Context, id string) error {
+	patient, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	ended, failed := e.docker.ContainerWait(ctx, id, container.WaitConditionNotRunning)
+	ended, failed := e.docker.ContainerWait(patient, id, container.WaitConditionNotRunning)
 	select {
 	case <-ended:
-	case <-failed:
+		return nil
+	case err := <-failed:
+		if patient.Err() != nil && ctx.Err() == nil {
+			return nil
+		}
+		return e.wrapNamed(ctx, err, "wait for the end of", id)
 	}
 }
 

@@ -100,10 +100,9 @@ func containers(s Surroundings) Findings {
 				continue
 			}
 			taken[r.ID] = true
-			r := r
 			found = append(found, Finding{Kind: KindContainer, Place: "container " + r.Name, Container: &r, Secrets: secretsIn(r.Variables, s.Required),
 				What:   fmt.Sprintf("it has the name or a port of service %s, and is of %s, %s", service, projectOf(r), stateOf(r)),
-				Advice: fmt.Sprintf("`docker rename` it, or give one of the two another port: minibot does not touch it")})
+				Advice: "`docker rename` it, or give one of the two another port: minibot does not touch it"})
 		}
 	}
 	slices.SortFunc(found, func(a, b Finding) int { return strings.Compare(a.Place, b.Place) })
@@ -144,7 +143,7 @@ func dataFolders(s Surroundings) Findings {
 			found = append(found, unread(path, "it cannot be looked into; it may hold data"))
 			return fs.SkipDir
 		case err != nil || relErr != nil:
-			return nil // it went meanwhile
+			return nil //nolint:nilerr // it went meanwhile
 		case !entry.IsDir():
 			return nil
 		case strings.Count(below, string(filepath.Separator)) >= 4 || entry.Name() == ".git" || entry.Name() == "node_modules":

@@ -11,7 +11,6 @@ package takeover
 import (
 	"context"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -149,11 +148,3 @@ func head(file string) ([]byte, error) {
 
 // maxFile is the part of a file that is looked at, in bytes.
 const maxFile = 1 << 20
-
-// shown is a path as a person writes it.
-func shown(path, userHome string) string {
-	if below, err := filepath.Rel(userHome, path); err == nil && !strings.HasPrefix(below, "..") {
-		return "~/" + below
-	}
-	return path
-}

@@ -222,7 +222,7 @@ func (c *commands) showAdoption(a adoption, o adoptOptions, failed error) error 
 			c.io.Say("the old data are as they were; `minibotd adopt` again goes on, and these commands go back:\n  %s", strings.Join(a.Undo, "\n  "))
 		}
 		return nil
-	case a.Done && len(a.Plan.Findings) == 0:
+	case a.Done && len(a.Findings) == 0:
 		return c.io.Print("nothing to adopt")
 	case a.Done:
 		if err := c.showPlan(c.say, a.Plan); err != nil {
@@ -234,7 +234,7 @@ func (c *commands) showAdoption(a adoption, o adoptOptions, failed error) error 
 	}
 	text := fmt.Sprintf("adopted; the stack is up, and takes the stored %s", join(a.Proved))
 	text += "\nnothing watches the stack yet: run `minibotd install`"
-	if lines := a.Plan.Findings.Lines(); len(lines) > 0 {
+	if lines := a.Findings.Lines(); len(lines) > 0 {
 		text += "\nremove by hand:\n  " + strings.Join(lines, "\n  ")
 	}
 	text += "\nthe old data stay where they are. To go back: `minibotd stop`, then\n  " + strings.Join(a.Undo, "\n  ")

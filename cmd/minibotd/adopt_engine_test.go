@@ -139,6 +139,15 @@ func TestAdopt(t *testing.T) {
 		t.Errorf("adopt without consent: exit %d, %s", r.code, r.stderr)
 	}
 
+	inOldPostgres := func(statement string) {
+		h.docker("exec", h.container("postgres"), "psql", "-q", "-U", "minibot", "-d", "postgres", "-c", statement)
+	}
+	inOldPostgres("ALTER DATABASE minibot RENAME TO other")
+	if r := h.run("", "minibotd", "adopt", "--yes"); r.code != 1 || !strings.Contains(r.stderr, "CREATE DATABASE \"minibot\"") {
+		t.Errorf("adopt without the database minibot: exit %d, %s", r.code, r.stderr)
+	}
+	inOldPostgres("ALTER DATABASE other RENAME TO minibot")
+
 	h.env = append(h.env, "MINIBOT_DIE_AT=copy postgres:400")
 	if r := h.run("", "minibotd", "adopt", "--yes"); r.code != -1 {
 		t.Fatalf("adopt was not killed in the middle: exit %d\n%s%s", r.code, r.stdout, r.stderr)
@@ -171,6 +180,58 @@ func TestAdopt(t *testing.T) {
 	}
 	if again := h.must("", "minibotd", "adopt"); !strings.Contains(again, "no data to adopt") {
 		t.Errorf("adopt, once more: %s", again)
+	}
+	since := h.started("postgres") + h.started("redis")
+	h.start() // as after `minibotd install`
+	h.healthy(30 * time.Second)
+	if now := h.started("postgres") + h.started("redis"); now != since {
+		t.Errorf("minibotd restarted what adopt had brought up: %s, then %s", since, now)
+	}
+	if r := h.run("", "minibotd", "adopt"); r.code != 1 || !strings.Contains(r.stderr, "minibotd uninstall") {
+		t.Errorf("adopt beside minibotd: exit %d, %s", r.code, r.stderr)
+	}
+}
+
+// TestAdoptFolder takes a home over whose containers were of a compose project of the same name, as of a folder called minibot, and of whose
+// Postgres only the data are left.
+func TestAdoptFolder(t *testing.T) {
+	t.Parallel()
+	port := freePort(t)
+	in := install(t, "", quietOpenClaw(t), map[string]string{"MINIBOT_POSTGRES_PORT": port, "MINIBOT_REDIS_PORT": freePort(t),
+		"MINIBOT_OPENCLAW_PORT": freePort(t), "MINIBOT_TELEGRAM": "false"})
+	h := &oldHome{installation: in, user: t.TempDir(), port: port}
+	in.env = append(in.env, "HOME="+h.user)
+	t.Cleanup(h.removeOld)
+	h.runOld("postgres", "-e", "POSTGRES_USER=minibot", "-e", "POSTGRES_PASSWORD="+oldPassword, "-v", h.home+"/data/postgres:/var/lib/postgresql/data",
+		image("MINIBOT_POSTGRES_IMAGE"))
+	in.poll("the old Postgres answers", time.Minute, func() bool {
+		return in.dockerCommand("", "exec", in.container("postgres"), "pg_isready", "-q", "-h", "127.0.0.1").Run() == nil
+	}, func() string { return in.tryDocker("logs", in.container("postgres")) })
+	in.docker("exec", in.container("postgres"), "psql", "-q", "-U", "minibot", "-d", "minibot", "-c", "CREATE TABLE kept AS SELECT 42 AS n")
+	in.docker("kill", in.container("postgres")) // not even a clean end
+	in.docker("rm", "-v", in.container("postgres"))
+	in.docker("run", "-d", "--name", in.container("openclaw"), "--label", "com.docker.compose.project="+in.name, "--label", "com.docker.compose.oneoff=False",
+		"--label", "com.docker.compose.service=openclaw", "--entrypoint", "sh", image("MINIBOT_REDIS_IMAGE"), "-c", "sleep 3600")
+	var lines strings.Builder
+	for name, value := range adoptCanaries {
+		fmt.Fprintf(&lines, "%s=%s\n", name, value)
+	}
+	in.must(lines.String(), "mb-secrets", "init")
+	out := in.must("", "minibotd", "adopt", "--yes")
+	if !strings.Contains(out, "run `minibotd install`") || !strings.Contains(out, "has no data of openclaw") {
+		t.Errorf("adopt: %s", out)
+	}
+	old := in.container("openclaw")
+	if got := in.docker("inspect", "-f", "{{.State.Running}}", old); got != "false\n" {
+		t.Errorf("the old openclaw runs: %s", got)
+	}
+	in.docker("rm", "-v", old)
+	in.name += "-stack"
+	if got := in.docker("exec", in.container("postgres"), "psql", "-q", "-A", "-t", "-U", "minibot", "-d", "minibot", "-c", "SELECT n FROM kept"); got != "42\n" {
+		t.Errorf("the row: %s", got)
+	}
+	if !in.postgresTakes(adoptCanaries["POSTGRES_PASSWORD"]) || in.postgresTakes(oldPassword) {
+		t.Error("Postgres takes another password than the stored one")
 	}
 }
 
