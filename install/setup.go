@@ -241,8 +241,11 @@ func (l *loading) done(ctx context.Context) (string, bool, error) {
 		return "", false, err
 	}
 	have, err := os.ReadFile(l.mark)
-	if err != nil { // not there, or not to be trusted
+	if errors.Is(err, fs.ErrNotExist) {
 		return "", false, nil
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("read what was loaded: %w", err)
 	}
 	want, err := l.wanted()
 	return fmt.Sprintf("%s runs this program (pid %d)", l.Manager.Name(), state.PID), bytes.Equal(have, want), err

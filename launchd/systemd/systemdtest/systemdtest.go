@@ -44,7 +44,7 @@ func Start(t testing.TB, env ...string) *Systemd {
 	if os.Geteuid() != 0 {
 		arguments = append([]string{"-r"}, arguments...)
 	}
-	cmd := exec.Command("unshare", arguments...)
+	cmd := exec.Command("unshare", arguments...) //nolint:noctx // end asks it to leave
 	cmd.Env = append(append(os.Environ(), s.Env...), env...)
 	cmd.Env = append(cmd.Env, "HOME="+filepath.Join(dir, "home"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -81,7 +81,7 @@ func (s *Systemd) await(t testing.TB, exited chan error, out *bytes.Buffer) {
 }
 
 func (s *Systemd) answers() bool {
-	cmd := exec.Command("systemctl", "--user", "show", "--property=Version")
+	cmd := exec.Command("systemctl", "--user", "show", "--property=Version") //nolint:noctx // it has a deadline of its own
 	cmd.Env = append(os.Environ(), s.Env...)
 	return cmd.Run() == nil
 }
@@ -92,10 +92,11 @@ func (s *Systemd) end(t testing.TB, cmd *exec.Cmd, exited chan error, out *bytes
 	late := time.NewTimer(patience)
 	defer late.Stop()
 	select {
-	case <-exited:
+	case err := <-exited:
+		exited <- err
 	case <-late.C:
 		_ = cmd.Process.Kill() // as above
-		<-exited
+		exited <- <-exited
 		t.Error("systemd did not end by itself")
 	}
 	if t.Failed() {
