@@ -27,6 +27,7 @@ import (
 type installFlags struct {
 	store, program      string
 	dryRun, asJSON, yes bool
+	leaveData           bool
 }
 
 func (c *commands) installCommand() *cobra.Command {
@@ -38,6 +39,7 @@ func (c *commands) installCommand() *cobra.Command {
 			"user's systemd, start minibotd now and at each login, and waits until it answers. What is done already stays as it is, so\n" +
 			"install can be repeated, and after an update of the program it replaces the running minibotd by the new one. Containers\n" +
 			"are not touched. Without a desktop session on a Mac minibotd starts at the next login.\n\n" +
+			"What shell scripts of an older stack left behind is shown, and their login agents are disabled when you agree.\n\n" +
 			"The store is chosen when there is no config.toml yet, as mb-secrets init does it.",
 		Example: "  minibotd install --dry-run\n  minibotd install\n  minibotd install --program /usr/local/bin/minibotd --store age",
 		Args:    commandline.Arguments(0, 0, "no argument"),
@@ -48,7 +50,8 @@ func (c *commands) installCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.store, "store", "", "the store of a new installation: "+strings.Join(config.Stores, ", "))
 	_ = cmd.RegisterFlagCompletionFunc("store", cobra.FixedCompletions(config.Stores, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	cmd.Flags().StringVar(&f.program, "program", "", "the minibotd to start (default this one)")
-	cmd.Flags().BoolVar(&f.yes, "yes", false, "replace another installation without asking")
+	cmd.Flags().BoolVar(&f.yes, "yes", false, "replace another installation, and disable login agents of older scripts, without asking")
+	cmd.Flags().BoolVar(&f.leaveData, "leave-data", false, "start without the data of an older stack that minibotd adopt would take over")
 	return cmd
 }
 
@@ -67,6 +70,9 @@ func (c *commands) install(ctx context.Context, f installFlags) error {
 		c.io.Warn("%s", caution)
 	}
 	if err := c.agree(ctx, i.Check(ctx), f.yes || f.dryRun); err != nil {
+		return err
+	}
+	if err := c.leftovers(ctx, i, f); err != nil {
 		return err
 	}
 	outcomes, err := c.carryOut(ctx, f.dryRun, f.asJSON, i.Install)

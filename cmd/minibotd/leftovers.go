@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"minibot/config"
+	"minibot/console"
+	"minibot/hint"
+	installer "minibot/install"
+	"minibot/launchd"
+	"minibot/stack"
+	"minibot/takeover"
+)
+
+// leftoversTimeout is how long install may look at the engine for containers of an older stack; it goes on without an engine.
+const leftoversTimeout = 10 * time.Second
+
+// leftovers sees to what shell scripts left behind, before anything is installed: it says what there is, refuses while there are data
+// that minibotd would start without, and has login agents that would start the old stack disabled, with consent.
+func (c *commands) leftovers(ctx context.Context, i *installer.Installation, f installFlags) error {
+	found, adopted, err := c.detect(ctx, i.Paths)
+	if err != nil {
+		return err
+	}
+	for _, one := range found {
+		text := one.Place + ": " + one.What
+		if one.Advice != "" {
+			text += "; " + one.Advice
+		}
+		c.io.Warn("%s", text)
+	}
+	if lines := found.Lines(); len(lines) > 0 {
+		c.io.Say("remove by hand, they are about secrets or programs of minibot's:\n  %s", console.Escape(strings.Join(lines, "  ")))
+	}
+	if f.dryRun {
+		return nil
+	}
+	if place := unadopted(found); place != "" && !adopted && !f.leaveData {
+		err := fmt.Errorf("there are data of an older stack (%s), and minibotd would start a new one without them", place)
+		return hint.Wrap(err, "`minibotd adopt` takes them over and deletes nothing; `minibotd install --leave-data` starts without them")
+	}
+	return c.disableAgents(ctx, found.Of(takeover.KindAgent), i, f)
+}
+
+// unadopted is a place with data that adopt would take over; "" for none.
+func unadopted(found takeover.Findings) string {
+	for _, kind := range []takeover.Kind{takeover.KindContainer, takeover.KindData} {
+		for _, one := range found.Of(kind) {
+			if one.Will != "" {
+				return one.Place
+			}
+		}
+	}
+	return ""
+}
+
+// detect looks for leftovers, and whether data were adopted already. What cannot be looked at for now, as without an engine, is left out.
+func (c *commands) detect(ctx context.Context, paths config.Paths) (found takeover.Findings, adopted bool, err error) {
+	user, err := os.UserHomeDir()
+	if err != nil {
+		return nil, false, hint.Wrap(fmt.Errorf("find the user's home: %w", err), "set HOME")
+	}
+	journal, err := takeover.ReadJournal(paths)
+	if err != nil {
+		return nil, false, err
+	}
+	cfg, err := config.Load(paths.Home)
+	if err != nil {
+		return nil, false, err
+	}
+	s := takeover.Surroundings{UserHome: user, Home: paths.Home}
+	project, err := stack.Load(ctx, stack.LoadOptions{File: paths.Compose, Env: cfg.Env, AllowExposed: cfg.Exposure == config.ExposureWarn})
+	if err == nil { // otherwise there is none yet, or minibotd will say what is wrong with it
+		s.Project = project
+		for _, r := range project.Requirements {
+			s.Required = append(s.Required, r.Name)
+		}
+		s.Residents = residents(ctx, cfg)
+	} else if ctx.Err() != nil {
+		return nil, false, err
+	}
+	found, err = takeover.Detect(ctx, s)
+	return found, journal != nil && journal.Done != nil, err
+}
+
+// residents are the containers of the engine; nil where none answers now.
+func residents(ctx context.Context, cfg config.Config) []stack.Resident {
+	ctx, cancel := context.WithTimeout(ctx, leftoversTimeout)
+	defer cancel()
+	engine, err := stack.Dial(ctx, cfg.DockerHost)
+	if err != nil {
+		return nil
+	}
+	all, err := engine.Residents(ctx)
+	if errors.Join(err, engine.Close()) != nil {
+		return nil
+	}
+	return all
+}
+
+// disableAgents asks for each agent, and says how to undo it.
+func (c *commands) disableAgents(ctx context.Context, agents takeover.Findings, i *installer.Installation, f installFlags) error {
+	m, ok := i.Manager.(*launchd.Manager)
+	if !ok {
+		return nil // no launchd, no agents that run
+	}
+	for _, agent := range agents {
+		if !f.yes {
+			answer, err := c.io.Confirm(ctx, console.Escape(agent.What)+". Disable it?", true)
+			if errors.Is(err, console.ErrNoTerminal) {
+				return hint.Wrap(fmt.Errorf("%s would start the old stack beside minibot's", agent.Place), "minibotd install --yes disables it")
+			}
+			if err != nil {
+				return err
+			}
+			if !answer {
+				c.io.Warn("%s stays: two will start services at login", agent.Place)
+				continue
+			}
+		}
+		undo, err := takeover.DisableAgent(ctx, agent, m.Launchctl)
+		if err != nil {
+			return err
+		}
+		c.io.Say("disabled; to undo it:\n  %s", strings.Join(undo, "\n  "))
+	}
+	return nil
+}

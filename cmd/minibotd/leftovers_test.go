@@ -1,0 +1,86 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// put writes a file and the folders that it needs.
+func (m *mac) put(path, text string) {
+	m.t.Helper()
+	err := os.MkdirAll(filepath.Dir(path), 0o700)
+	if err == nil {
+		err = os.WriteFile(path, []byte(text), 0o600)
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+const gatewayAgent = `<?xml version="1.0" encoding="UTF-8"?>
+<plist version="1.0"><dict>
+<key>Label</key><string>com.minibot.gateway</string>
+<key>ProgramArguments</key><array><string>/bin/sh</string><string>-c</string><string>docker compose up; exec sleep 1000</string></array>
+<key>RunAtLoad</key><true/>
+</dict></plist>
+`
+
+// TestInstallSeesToWhatScriptsLeftBehind installs on the home of somebody who has scripts, a login agent that runs, and data.
+func TestInstallSeesToWhatScriptsLeftBehind(t *testing.T) {
+	t.Parallel()
+	m := onAMac(t, alone(t))
+	agent := filepath.Join(m.AgentsDir(), "com.minibot.gateway.plist")
+	m.put(agent, gatewayAgent)
+	if _, stderr, exit := m.Run("bootstrap", strings.TrimSuffix(m.Target(""), "/"), agent); exit != 0 {
+		t.Fatalf("%d: %s", exit, stderr)
+	}
+	m.put(filepath.Join(m.UserHome(), ".zshrc"), "alias mb-secrets='security find-generic-password'\nexport K=canary-exported\n")
+	data := filepath.Join(m.home, "data", "postgres")
+	m.put(filepath.Join(data, "PG_VERSION"), "15\n")
+
+	words := func(args ...string) string {
+		t.Helper()
+		r := m.run("", "minibotd", append([]string{"install", "--program", m.program}, args...)...)
+		all := r.stdout + r.stderr
+		if strings.Contains(all, "canary-exported") {
+			t.Errorf("%v: a value shows", args)
+		}
+		for _, want := range []string{"com.minibot.gateway", ".zshrc:1", ".zshrc:2", "Postgres 15"} {
+			if !strings.Contains(all, want) {
+				t.Errorf("%v: nothing of %s:\n%s", args, want, all)
+			}
+		}
+		return all
+	}
+	words("--dry-run")
+	if all := words("--yes"); !strings.Contains(all, "minibotd adopt") || !strings.Contains(all, "--leave-data") {
+		t.Errorf("what is there to do about the data?\n%s", all)
+	}
+	if all := words("--leave-data"); !strings.Contains(all, "install --yes disables it") {
+		t.Errorf("nobody was asked about the agent:\n%s", all)
+	}
+	if _, err := os.Stat(m.plist()); !os.IsNotExist(err) {
+		t.Errorf("something was installed: %v", err)
+	}
+	if _, stderr, exit := m.Run("print", m.Target("com.minibot.gateway")); exit != 0 {
+		t.Errorf("the agent was ended: %d %s", exit, stderr)
+	}
+
+	if all := words("--leave-data", "--yes"); !strings.Contains(all, "launchctl enable") {
+		t.Errorf("how is that undone?\n%s", all)
+	}
+	if _, err := os.Stat(agent); !os.IsNotExist(err) {
+		t.Errorf("the agent's file stays: %v", err)
+	}
+	if _, _, exit := m.Run("print", m.Target("com.minibot.gateway")); exit == 0 {
+		t.Error("the agent is still loaded")
+	}
+	if _, err := m.status(); err != nil {
+		t.Errorf("minibotd is not installed: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(data, "PG_VERSION")); err != nil {
+		t.Error(err)
+	}
+}
