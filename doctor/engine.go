@@ -36,17 +36,14 @@ func (v *visit) engineAnswers(context.Context) []Finding {
 	if older(info.API, stack.MinAPI) {
 		return []Finding{finding(Warning, "", "engine %s at %s speaks API %s; minibot is tested with %s and later: update it", info.Version, info.Host, info.API, stack.MinAPI)}
 	}
-	why := "found as docker does"
+	why := info.Reason
 	for _, name := range []string{"DOCKER_HOST", "DOCKER_CONTEXT"} {
-		if v.Getenv(name) != "" {
-			why = "named by " + name + ", which the daemon's environment may lack"
+		if cfg.DockerHost == "" && v.Getenv(name) != "" {
+			why += ", which the daemon's environment may lack"
 			break
 		}
 	}
-	if cfg.DockerHost != "" {
-		why = "named by docker_host in config.toml"
-	}
-	return []Finding{ok("engine %s, API %s, at %s: %s", info.Version, info.API, info.Host, why)}
+	return []Finding{ok("engine %s, API %s, at %s, by %s", info.Version, info.API, info.Host, why)}
 }
 
 // older compares versions such as 1.41. What is no version is older than any.

@@ -100,7 +100,7 @@ func (m *Manager) load(ctx context.Context, report func(string, ...any)) error {
 	if !session {
 		return hint.Wrap(ErrNoSession, hintUntilLogin)
 	}
-	if err := m.unload(ctx, report); err != nil {
+	if err := m.unload(ctx, Label, report); err != nil {
 		return err
 	}
 	report("launchctl bootstrap %s %s", m.Launchctl.Domain(), m.path())
@@ -150,27 +150,32 @@ func (m *Manager) bootstrap(ctx context.Context) error {
 // Unload ends the agent's process and waits until launchd has forgotten it, at most Gone. It is idempotent: what is not loaded
 // is no error, and neither is a missing session.
 func (m *Manager) Unload(ctx context.Context, report func(string)) error {
-	if err := m.unload(ctx, said(report)); err != nil {
+	if err := m.unload(ctx, Label, said(report)); err != nil {
 		return fmt.Errorf("unload the agent: %w", err)
 	}
 	return nil
 }
 
-func (m *Manager) unload(ctx context.Context, report func(string, ...any)) error {
-	target := m.Launchctl.Target(Label)
-	if _, err := m.Launchctl.Print(ctx, Label); errors.Is(err, ErrNotLoaded) || errors.Is(err, ErrNoSession) {
+// Unload ends another agent, label, and returns when launchd has forgotten it, 75 s at the most. One that is not loaded is no error.
+func (l Launchctl) Unload(ctx context.Context, label string) error {
+	return (&Manager{Launchctl: l}).unload(ctx, label, func(string, ...any) {})
+}
+
+func (m *Manager) unload(ctx context.Context, label string, report func(string, ...any)) error {
+	target := m.Launchctl.Target(label)
+	if _, err := m.Launchctl.Print(ctx, label); errors.Is(err, ErrNotLoaded) || errors.Is(err, ErrNoSession) {
 		return nil
 	} else if err != nil {
 		return err
 	}
 	report("launchctl bootout %s", target)
-	err := m.Launchctl.Bootout(ctx, Label)
+	err := m.Launchctl.Bootout(ctx, label)
 	if err != nil && !errors.Is(err, ErrNotLoaded) && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrIO) {
 		return err
 	}
 	report("wait until launchctl print %s no longer finds it", target)
 	err = m.until(ctx, or(m.Gone, DefaultGone), func() (bool, error) {
-		_, err := m.Launchctl.Print(ctx, Label)
+		_, err := m.Launchctl.Print(ctx, label)
 		switch {
 		case errors.Is(err, ErrNotLoaded), errors.Is(err, ErrNoSession):
 			return true, nil

@@ -85,7 +85,7 @@ func reasonOf(s Surroundings, a launchd.Definition) string {
 // Launchctl is what disabling an agent needs of [launchd.Launchctl].
 type Launchctl interface {
 	Disable(ctx context.Context, label string) error
-	Bootout(ctx context.Context, label string) error
+	Unload(ctx context.Context, label string) error
 }
 
 // Aside is what is appended to the name of an agent's file that is moved aside.
@@ -101,7 +101,7 @@ func DisableAgent(ctx context.Context, f Finding, control Launchctl) (undo []str
 		if err := control.Disable(ctx, f.Label); err != nil {
 			return nil, fmt.Errorf("disable login agent %s: %w", f.Label, err)
 		}
-		if err := control.Bootout(ctx, f.Label); err != nil && !errors.Is(err, launchd.ErrNotLoaded) && !errors.Is(err, launchd.ErrNoSession) {
+		if err := control.Unload(ctx, f.Label); err != nil {
 			return nil, fmt.Errorf("end login agent %s: %w", f.Label, err)
 		}
 	}

@@ -174,15 +174,23 @@ func showFindings(io *console.IO, report doctorReport) error {
 		if f.Command == "" {
 			continue
 		}
-		if err := io.Print("%23s %s", console.Paint(io.Out, console.Faint, "mend:"), console.Escape(f.Command)); err != nil {
+		if err := io.Print("                     %s %s", console.Paint(io.Out, console.Faint, "mend:"), console.Escape(f.Command)); err != nil {
 			return err
 		}
 	}
 	switch {
 	case report.Failures > 0:
-		return io.Print("%d failures, %d warnings", report.Failures, report.Warnings)
+		return io.Print("%s, %s", counted(report.Failures, "failure"), counted(report.Warnings, "warning"))
 	case report.Warnings > 0:
-		return io.Print("no failures, %d warnings", report.Warnings)
+		return io.Print("no failures, %s", counted(report.Warnings, "warning"))
 	}
 	return io.Print("all is well")
+}
+
+// counted is a number of things in words.
+func counted(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
