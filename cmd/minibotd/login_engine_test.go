@@ -56,7 +56,7 @@ func TestLogin(t *testing.T) {
 	}
 	m.healthy(90 * time.Second)
 	before := m.started("a")
-	for n := range number(t, "MINIBOT_KICKSTARTS", 3) {
+	for n := range number(t, "MINIBOT_KICKSTARTS", 10) {
 		moment := time.NewTimer(rand.N(2 * time.Second))
 		changing := n%3 == 2
 		var change <-chan result
