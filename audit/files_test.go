@@ -131,14 +131,33 @@ func TestShortSecretsAreSaid(t *testing.T) {
 	}
 }
 
-func TestADamagedPropertyListIsListed(t *testing.T) {
+// TestPropertyListsAreSearchedWithoutTakingThemApart has damaged ones, values in UTF-16 at even and at odd places, one that is too
+// large, and one with an array that no memory holds.
+func TestPropertyListsAreSearchedWithoutTakingThemApart(t *testing.T) {
 	a := clean(t)
-	whole := binaryPlist(t, map[string]any{"Label": "com.x"})
+	a.Secrets = append(a.Secrets, secret(t, "WIDE", secrets.Current, "canary-größe-7Tq"))
 	agents := filepath.Join(a.UserHome, "Library/LaunchAgents")
-	put(t, filepath.Join(agents, "damaged.plist"), whole[:len(whole)-8])
+	whole := binaryPlist(t, map[string]any{"Label": "canary-größe-7Tq"})
+	odd := binaryPlist(t, map[string]any{"Labels": "canary-größe-7Tq"})
+	array := "bplist00\xaf\x13\x7f" + strings.Repeat("\xff", 7) // an array that says of its length: 2⁶³ - 1
+	huge := array + canary + "\x08" + strings.Repeat("\x00", 6) + "\x01\x01" + "\x00\x00\x00\x00\x00\x00\x00\x01" + strings.Repeat("\x00", 8) +
+		"\x00\x00\x00\x00\x00\x00\x00" + string(rune(len(array)+len(canary)))
+	want := map[string]bool{}
+	for name, text := range map[string]string{"even": whole, "odd": odd, "damaged": whole[:len(whole)-8], "huge": huge} {
+		path := filepath.Join(agents, name+".plist")
+		put(t, path, text)
+		want[path] = true
+	}
+	put(t, filepath.Join(agents, "large.plist"), strings.Repeat("x", maxPlist+1))
 	put(t, filepath.Join(agents, "none.plist"), "not a property list")
-	_, summary := audit(t, a)
-	if len(summary.Incomplete) != 1 || !strings.Contains(summary.Incomplete[0], "damaged.plist: its strings cannot be taken out") {
+	all, summary := audit(t, a)
+	for _, f := range in(all, "secret-in-service-definition", "") {
+		delete(want, f.Place)
+	}
+	if len(want) > 0 {
+		t.Errorf("not found in %v: %+v", want, all)
+	}
+	if len(summary.Incomplete) != 1 || !strings.Contains(summary.Incomplete[0], "large.plist: its escaped strings are not searched") {
 		t.Errorf("%q", summary.Incomplete)
 	}
 }

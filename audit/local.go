@@ -176,24 +176,28 @@ func (r *run) crashes(ctx context.Context) error {
 // maxPlist is the largest property list that is read for its strings, in bytes.
 const maxPlist = 4 << 20
 
-// plistStrings is what a property list says, one string a line: the binary kind holds them in UTF-16, the other kind escapes them.
-// What is none says nothing; a binary one that cannot be taken apart is an error.
+// plistStrings is what a property list in XML says, one string a line: there they are escaped. The binary kind has its strings as
+// they are or in UTF-16, so that the search finds them without taking it apart, which for a damaged one would not be safe. What is no
+// property list says nothing; one that is too large is an error.
 func plistStrings(f *os.File) (io.Reader, error) {
 	var text bytes.Buffer
-	content, err := io.ReadAll(io.NewSectionReader(f, 0, maxPlist))
-	if err != nil {
+	content, err := io.ReadAll(io.NewSectionReader(f, 0, maxPlist+1))
+	switch {
+	case err != nil:
 		return &text, fmt.Errorf("read the property list: %w", err)
+	case bytes.HasPrefix(content, []byte("bplist")):
+		return &text, nil
+	case len(content) > maxPlist:
+		return &text, errPlist
 	}
 	var tree any
 	if _, err := plist.Unmarshal(content, &tree); err == nil {
 		flatten(&text, tree)
-	} else if bytes.HasPrefix(content, []byte("bplist")) {
-		return &text, errPlist
 	}
 	return &text, nil
 }
 
-var errPlist = fmt.Errorf("its strings cannot be taken out: damaged, or larger than %d MiB", maxPlist>>20)
+var errPlist = fmt.Errorf("its escaped strings are not searched: it is larger than %d MiB", maxPlist>>20)
 
 func flatten(to *bytes.Buffer, node any) {
 	switch node := node.(type) {

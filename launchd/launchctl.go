@@ -181,18 +181,21 @@ func (l Launchctl) run(ctx context.Context, target, verb string, arguments ...st
 }
 
 // limited keeps the first maxPrinted bytes of what is written to it and takes the rest, so that the program does not block.
+// The buffer is no embedded one: its ReadFrom would lead past Write.
 type limited struct {
-	bytes.Buffer
+	kept bytes.Buffer
 	over bool
 }
 
 // Write implements io.Writer.
 func (b *limited) Write(p []byte) (int, error) {
 	n := len(p)
-	if room := maxPrinted - b.Len(); n > room {
+	if room := maxPrinted - b.kept.Len(); n > room {
 		b.over = true
 		p = p[:room]
 	}
-	_, err := b.Buffer.Write(p)
+	_, err := b.kept.Write(p)
 	return n, err
 }
+
+func (b *limited) String() string { return b.kept.String() }
