@@ -268,7 +268,7 @@ func TestLaunchctlThatDoesNotAnswer(t *testing.T) {
 		t.Errorf("killed: %v", err)
 	}
 	must(t, os.WriteFile(l.Program, []byte("#!/bin/sh\nhead -c 6000000 /dev/zero\n"), 0o700))
-	if _, err := l.Print(t.Context(), launchd.Label); !errors.Is(err, launchd.ErrUnknown) || len(err.Error()) > 1000 {
+	if err := l.Enable(t.Context(), launchd.Label); !errors.Is(err, launchd.ErrUnknown) {
 		t.Errorf("a flood: %.200v", err)
 	}
 	l.Program = filepath.Join(t.TempDir(), "absent")
