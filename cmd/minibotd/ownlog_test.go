@@ -14,6 +14,7 @@ import (
 	"minibot/config"
 	"minibot/console"
 	"minibot/control"
+	"minibot/launchd"
 	"minibot/logfile"
 	"minibot/secrets"
 )
@@ -144,5 +145,12 @@ func TestRunUnderLaunchd(t *testing.T) {
 	}
 	if text := content(t, filepath.Join(paths.LogDir, logfile.Name)); !strings.Contains(text, "minibotd started") || !strings.Contains(text, "minibotd ended") {
 		t.Errorf("the log: %q", text)
+	}
+}
+
+// TestLaunchdsFilesAreTheOnesThatAreEmptied ties what the LaunchAgent names to what the daemon looks for.
+func TestLaunchdsFilesAreTheOnesThatAreEmptied(t *testing.T) {
+	if logfile.Stdout != launchd.OutLog || logfile.Stderr != launchd.ErrLog {
+		t.Errorf("%s and %s, %s and %s", logfile.Stdout, launchd.OutLog, logfile.Stderr, launchd.ErrLog)
 	}
 }
