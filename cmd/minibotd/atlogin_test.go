@@ -247,6 +247,9 @@ func TestLifeUnderSystemd(t *testing.T) {
 	if r := in.run("", "minibotd", "install", "--program", filepath.Join(programs, "minibotd")); r.code != 1 || !strings.Contains(r.stderr, "minibotd run") {
 		t.Errorf("where systemd is not the init: %+v", r)
 	}
+	if r := in.run("", "minibotd", "uninstall"); r.code != 1 || !strings.Contains(r.stderr, "nothing to take back") || strings.Contains(r.stderr, "/usr/local") {
+		t.Errorf("uninstall where nothing starts it: %+v", r)
+	}
 	in.env = append(in.env, "MINIBOT_MANAGER=systemd")
 	for _, want := range []string{`start +done`, `start +already`} {
 		if out := in.must("", "minibotd", "install", "--program", filepath.Join(programs, "minibotd")); !regexp.MustCompile(want).MatchString(out) {

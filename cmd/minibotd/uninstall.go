@@ -57,6 +57,9 @@ func (c *commands) uninstall(ctx context.Context, f uninstallFlags) error {
 		return err
 	}
 	m, err := installer.Choose(ctx, paths, "/usr/local/bin/minibotd") // which one it was does not matter
+	if errors.Is(err, installer.ErrNoManager) {
+		return hint.Wrap(err, "there is nothing to take back: `minibotd stop` takes the stack down, then end the minibotd that you started")
+	}
 	if err != nil {
 		return err
 	}
