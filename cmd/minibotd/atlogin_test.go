@@ -169,7 +169,7 @@ func TestUpgradeKilled(t *testing.T) {
 		m.env = plain
 		m.PowerCut()
 		m.Login()
-		m.until("a daemon after the login, killed before "+step, 20*time.Second, func(control.Status) bool { return true })
+		m.until("a daemon after the login, killed before "+step, 60*time.Second, func(control.Status) bool { return true })
 		if _, pid := m.install(); !runs(m.program, pid) {
 			t.Errorf("killed before %s and installed again: another program runs", step)
 		}
@@ -193,14 +193,14 @@ func TestInstallWhileNobodyIsLoggedIn(t *testing.T) {
 		t.Error("a daemon runs")
 	}
 	m.Login()
-	m.until("a daemon after the login", 20*time.Second, func(control.Status) bool { return true })
+	m.until("a daemon after the login", 60*time.Second, func(control.Status) bool { return true })
 }
 
 func TestInstallBesideADaemonThatWasStartedByHand(t *testing.T) {
 	t.Parallel()
 	m := onAMac(t, alone(t))
 	m.start()
-	m.until("serving", 20*time.Second, func(control.Status) bool { return true })
+	m.until("serving", 60*time.Second, func(control.Status) bool { return true })
 	for _, command := range []string{"install", "uninstall"} {
 		r := m.run("", "minibotd", command)
 		if command == "install" {

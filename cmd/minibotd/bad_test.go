@@ -91,7 +91,7 @@ func TestComposeFileBrokenAtTheStart(t *testing.T) {
 			in.breakCompose(broken.text)
 		}
 		if i%2 == 0 {
-			in.until("degraded by a compose file: "+broken.name, 20*time.Second, func(s control.Status) bool {
+			in.until("degraded by a compose file: "+broken.name, 60*time.Second, func(s control.Status) bool {
 				return s.Phase == control.PhaseDegraded && strings.Contains(s.Reason, broken.says) && s.Hint != ""
 			})
 		}
@@ -210,7 +210,7 @@ func TestStoreSpoilt(t *testing.T) {
 	torn := string(kept[:len(kept)/2])
 	waits := func(state, says string) {
 		t.Helper()
-		in.until("waiting for the store", 20*time.Second, func(s control.Status) bool {
+		in.until("waiting for the store", 60*time.Second, func(s control.Status) bool {
 			return s.Phase == control.PhaseWaitingForStore && s.Store.State == state && strings.Contains(s.Reason, says) && s.Hint != ""
 		})
 	}
@@ -257,7 +257,7 @@ func TestOneDaemonOnly(t *testing.T) {
 	t.Parallel()
 	in := one(t, "unix:///nonexistent/docker.sock")
 	in.start()
-	in.until("waiting for the engine", 20*time.Second, func(s control.Status) bool {
+	in.until("waiting for the engine", 60*time.Second, func(s control.Status) bool {
 		return s.Phase == control.PhaseWaitingForEngine && strings.Contains(s.Reason, "/nonexistent/docker.sock") && s.Hint != ""
 	})
 	in.fails(1, "", "minibotd", []string{"run"}, fmt.Sprintf("pid %d", in.daemon.Process.Pid))
@@ -267,7 +267,7 @@ func TestOneDaemonOnly(t *testing.T) {
 	in.kill() // its socket stays
 	in.fails(6, "", "minibotd", []string{"status"}, "cannot reach minibotd")
 	in.start()
-	in.until("back on a stale socket", 20*time.Second, func(control.Status) bool { return true })
+	in.until("back on a stale socket", 60*time.Second, func(control.Status) bool { return true })
 	in.term()
 
 	const daemons = 4
@@ -290,7 +290,7 @@ func TestOneDaemonOnly(t *testing.T) {
 			t.Errorf("a daemon too many ended with %d", code)
 		}
 	}
-	s := in.until("the last one serving", 20*time.Second, func(control.Status) bool { return true })
+	s := in.until("the last one serving", 60*time.Second, func(control.Status) bool { return true })
 	for _, cmd := range running {
 		if err := cmd.Process.Signal(syscall.SIGTERM); (err == nil) != (cmd.Process.Pid == s.PID) {
 			t.Errorf("pid %d: %v; %d serves", cmd.Process.Pid, err, s.PID)

@@ -263,7 +263,7 @@ func (c *canaryRun) stops(*testing.T) {
 	}
 	c.evidence.keep(false, "what Redis remembers", slow)
 	c.run(done, "", "minibotd", "stop")
-	c.until("stopped", 10*time.Second, func(s control.Status) bool { return s.Phase == control.PhaseStopped })
+	c.until("stopped", 60*time.Second, func(s control.Status) bool { return s.Phase == control.PhaseStopped })
 	c.term()
 	c.evidence.keep(false, "docker events", c.direct.docker("events", "--since", c.since.Format(time.RFC3339), "--until", time.Now().Format(time.RFC3339)))
 }

@@ -267,7 +267,7 @@ func (c *canaryRun) plant() {
 	c.direct.docker("volume", "create", "--opt=type=tmpfs", "--opt=device=tmpfs", c.name+"_memory")
 	c.direct.docker("run", "-d", "--init", "--name", c.container("planted"), "--network=none", "--label=x="+value, "-e", "X="+value,
 		"-v", c.name+"_planted:/kept", "-v", c.name+"_memory:/memory", "--tmpfs=/data", "--entrypoint=sh", image("MINIBOT_REDIS_IMAGE"), "-c", everywhere)
-	c.poll("planted", 20*time.Second, func() bool { return strings.Contains(c.direct.tryDocker("logs", c.container("planted")), value) }, func() string { return "" })
+	c.poll("planted", 60*time.Second, func() bool { return strings.Contains(c.direct.tryDocker("logs", c.container("planted")), value) }, func() string { return "" })
 }
 
 // plantedIn are where the engine keeps what was planted.

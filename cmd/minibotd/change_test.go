@@ -176,7 +176,7 @@ func TestEngineGoesDuringAChange(t *testing.T) {
 		t.Errorf("set: exit %d, %s", r.code, r.stderr)
 	}
 	<-gone
-	in.until("waiting for the engine", 20*time.Second, func(s control.Status) bool { return s.Phase == control.PhaseWaitingForEngine && s.Hint != "" })
+	in.until("waiting for the engine", 60*time.Second, func(s control.Status) bool { return s.Phase == control.PhaseWaitingForEngine && s.Hint != "" })
 	if r := in.run("", "minibotd", "status"); r.code != 1 || !strings.Contains(r.stdout, "waiting-for-engine") {
 		t.Errorf("status: exit %d, %s", r.code, r.stdout)
 	}

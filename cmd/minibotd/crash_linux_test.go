@@ -95,7 +95,7 @@ func TestBothProgramsAreHardened(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, pid := range map[string]int{"minibotd": in.daemon.Process.Pid, "mb-secrets": asking.Process.Pid} {
-		in.poll(name+" hardened", 10*time.Second, func() bool {
+		in.poll(name+" hardened", 60*time.Second, func() bool {
 			return has(t, pid, "limits", `(?m)^Max core file size +0 `) && has(t, pid, "status", `(?m)^Umask:\t0077$`)
 		}, func() string { return "its limits or its umask are not" })
 		if environ := fmt.Sprintf("/proc/%d/environ", pid); os.Geteuid() != 0 {

@@ -27,7 +27,7 @@ func TestLogsFollowRestarts(t *testing.T) {
 	})
 	lines := func(n int) {
 		t.Helper()
-		in.poll("a line for each run", 20*time.Second, func() bool { return strings.Count(out.String(), "started\n") >= n }, out.String)
+		in.poll("a line for each run", 60*time.Second, func() bool { return strings.Count(out.String(), "started\n") >= n }, out.String)
 	}
 	lines(1)
 	in.must("", "minibotd", "restart", "a")
@@ -48,7 +48,7 @@ func TestInitWhileTheDaemonWaitsForTheStore(t *testing.T) {
 	t.Parallel()
 	in := install(t, "", tinyCompose, nil)
 	in.start()
-	in.poll("an answer", 20*time.Second, func() bool { _, err := in.status(); return err == nil }, in.log.String)
+	in.poll("an answer", 60*time.Second, func() bool { _, err := in.status(); return err == nil }, in.log.String)
 	if out := in.must("", "mb-secrets", "init", "--generate"); !strings.Contains(out, "all 1 required secrets are set") {
 		t.Errorf("init says %q", out)
 	}

@@ -64,7 +64,7 @@ func TestDiskFull(t *testing.T) {
 	in.fill()
 	asBefore := func() {
 		t.Helper()
-		in.healthy(10 * time.Second)
+		in.healthy(60 * time.Second)
 		if got := in.has("a"); got != tinyCanary {
 			t.Errorf("a has %q", got)
 		}
@@ -136,5 +136,5 @@ func TestHomeReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	in.start()
-	in.healthy(10 * time.Second)
+	in.healthy(60 * time.Second)
 }

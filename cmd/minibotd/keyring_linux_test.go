@@ -59,7 +59,7 @@ func TestWaitsForTheUnlock(t *testing.T) {
 	in, session := keyringed(t)
 	session.RestartKeyringLocked()
 	in.start()
-	status := in.until("waiting for the store", 20*time.Second, func(s control.Status) bool { return s.Reason != "" })
+	status := in.until("waiting for the store", 60*time.Second, func(s control.Status) bool { return s.Reason != "" })
 	if status.Phase != control.PhaseWaitingForStore || status.Store.State != "locked" || status.Store.Kind != "secret-service" || status.Hint == "" {
 		t.Errorf("%+v", status)
 	}
@@ -67,7 +67,7 @@ func TestWaitsForTheUnlock(t *testing.T) {
 		t.Errorf("list: %+v", r)
 	}
 	session.RestartKeyring()
-	in.until("going on by itself", waitMost+5*time.Second, func(s control.Status) bool { return s.Phase != control.PhaseWaitingForStore })
+	in.until("going on by itself", waitMost+30*time.Second, func(s control.Status) bool { return s.Phase != control.PhaseWaitingForStore })
 	in.healthy(60 * time.Second)
 	if got := in.holds("c"); got != tinyCanary {
 		t.Errorf("c has %q", got)
@@ -76,14 +76,14 @@ func TestWaitsForTheUnlock(t *testing.T) {
 	// A keyring that locks or dies later takes nothing away from what runs.
 	began := in.started("c")
 	session.KillKeyring()
-	in.until("unavailable", 20*time.Second, func(s control.Status) bool { return s.Store.State == "unavailable" })
+	in.until("unavailable", 60*time.Second, func(s control.Status) bool { return s.Store.State == "unavailable" })
 	if r := in.run("", "mb-secrets", "get", "K"); r.code != 7 || !strings.Contains(r.stderr, "hint: ") {
 		t.Errorf("get without a keyring: %+v", r)
 	}
 	session.RestartKeyringLocked()
-	in.until("locked", 20*time.Second, func(s control.Status) bool { return s.Store.State == "locked" && s.Phase == control.PhaseHealthy })
+	in.until("locked", 60*time.Second, func(s control.Status) bool { return s.Store.State == "locked" && s.Phase == control.PhaseHealthy })
 	session.RestartKeyring()
-	in.until("open", 20*time.Second, func(s control.Status) bool { return s.Store.State == "open" })
+	in.until("open", 60*time.Second, func(s control.Status) bool { return s.Store.State == "open" })
 	if in.must("", "mb-secrets", "get", "K") != tinyCanary || in.started("c") != began {
 		t.Error("the secret is another one, or c was restarted")
 	}
@@ -133,7 +133,7 @@ func TestChangedByHand(t *testing.T) {
 	in.poll("seen without a command", storeInterval+10*time.Second, func() bool {
 		return strings.Count(in.events(), "was changed by hand; the change begins") == 2
 	}, in.log.String)
-	in.until("rotating", 20*time.Second, func(s control.Status) bool { return s.Phase != control.PhaseHealthy })
+	in.until("rotating", 60*time.Second, func(s control.Status) bool { return s.Phase != control.PhaseHealthy })
 	in.healthy(60 * time.Second)
 	if got := in.holds("c"); got != "canary-by-hand-2" {
 		t.Errorf("c has %q", got)
@@ -179,7 +179,7 @@ func TestMigrateWhileRunning(t *testing.T) {
 	}
 	in.kill()
 	in.start()
-	in.healthy(20 * time.Second)
+	in.healthy(60 * time.Second)
 	if got := in.must("", "mb-secrets", "get", "K"); got != "canary-after-the-move" {
 		t.Errorf("after a restart K is %q", got)
 	}

@@ -47,7 +47,7 @@ func TestLogin(t *testing.T) {
 	m.Reboot()
 	m.must("", "minibotd", "install", "--program", m.program)
 	m.Login()
-	m.until("waiting for the store", 20*time.Second, func(s control.Status) bool {
+	m.until("waiting for the store", 60*time.Second, func(s control.Status) bool {
 		return s.Phase == control.PhaseWaitingForStore && s.Store.State == "denied"
 	})
 	proxy.open()

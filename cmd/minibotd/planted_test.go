@@ -185,7 +185,7 @@ func (g *garden) plantInLogs() {
 	if out, err := g.dockerCommand(g.value, "exec", "-i", box, "sh", "-c", "cat >/dev/shm/w; mv /dev/shm/w /dev/shm/v").CombinedOutput(); err != nil {
 		g.t.Fatalf("docker exec: %v: %s", err, out)
 	}
-	g.poll("the line is logged", 20*time.Second, func() bool { return strings.Contains(g.tryDocker("logs", box), g.value) }, func() string { return "no line" })
+	g.poll("the line is logged", 60*time.Second, func() bool { return strings.Contains(g.tryDocker("logs", box), g.value) }, func() string { return "no line" })
 	g.leaks = append(g.leaks, planted{"a log of a terminal", []string{box, "terminal"}, "", ""})
 }
 

@@ -57,7 +57,7 @@ func TestMeddling(t *testing.T) {
 	}
 	t.Run("paused", func(t *testing.T) {
 		in.docker("pause", in.container("c"))
-		s := in.until("c paused", 20*time.Second, func(s control.Status) bool { return service(s, "c").State == "paused" })
+		s := in.until("c paused", 60*time.Second, func(s control.Status) bool { return service(s, "c").State == "paused" })
 		if s.Phase != control.PhaseDegraded || s.Hint != "docker unpause "+in.container("c") {
 			t.Errorf("%+v", s)
 		}
@@ -102,9 +102,9 @@ func TestStorm(t *testing.T) {
 			}
 		}
 	}
-	in.until("the daemon serving", 20*time.Second, func(control.Status) bool { hangups(20); return true })
+	in.until("the daemon serving", 60*time.Second, func(control.Status) bool { hangups(20); return true })
 	in.must("", "minibotd", "stop") // in the midst of starting
-	in.until("stopped", 20*time.Second, func(s control.Status) bool { return s.Phase == control.PhaseStopped })
+	in.until("stopped", 60*time.Second, func(s control.Status) bool { return s.Phase == control.PhaseStopped })
 	hangups(100)
 	var orders []<-chan result
 	for range 4 {
@@ -154,7 +154,7 @@ func TestHomeRemovedWhileRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	in.start()
-	in.healthy(20 * time.Second)
+	in.healthy(60 * time.Second)
 	if in.started("a") != before {
 		t.Error("a was restarted")
 	}

@@ -42,11 +42,11 @@ func tiny(t *testing.T, engine string) *installation {
 // restarted waits until a service runs another time than before, then for the whole stack.
 func (in *installation) restarted(service, before string) {
 	in.t.Helper()
-	in.poll(service+" started again", 20*time.Second, func() bool {
+	in.poll(service+" started again", 60*time.Second, func() bool {
 		now := strings.TrimSpace(in.tryDocker("inspect", "-f", "{{.State.StartedAt}} {{.State.Running}}", in.container(service)))
 		return now != before && strings.HasSuffix(now, "true")
 	}, func() string { return "it still runs since " + before })
-	in.healthy(20 * time.Second)
+	in.healthy(60 * time.Second)
 }
 
 func TestHealing(t *testing.T) {
@@ -83,7 +83,7 @@ func TestHealing(t *testing.T) {
 	t.Run("the keeper dies", func(*testing.T) {
 		keeper := strings.TrimSpace(in.docker("ps", "-q", "--filter", "label=com.docker.compose.project="+in.name, "--filter", "label=com.docker.compose.service=keeper"))
 		in.docker("kill", keeper)
-		in.poll("fed again", 20*time.Second, func() bool {
+		in.poll("fed again", 60*time.Second, func() bool {
 			out := in.tryDocker("ps", "-q", "--filter", "label=com.docker.compose.project="+in.name, "--filter", "label=com.docker.compose.service=keeper")
 			return strings.TrimSpace(out) != ""
 		}, func() string { return "no keeper runs" })
@@ -100,7 +100,7 @@ func TestHealing(t *testing.T) {
 			t.Errorf("a: %s, then %s", before, after)
 		}
 		in.start()
-		in.healthy(20 * time.Second)
+		in.healthy(60 * time.Second)
 		if after := in.started("a"); after != before {
 			t.Errorf("the new daemon restarted a: %s, then %s", before, after)
 		}
@@ -195,7 +195,7 @@ func TestStopIsKept(t *testing.T) {
 	in.healthy(time.Second)
 
 	in.must("", "minibotd", "stop")
-	in.until("stopped", 10*time.Second, func(s control.Status) bool { return s.Phase == control.PhaseStopped })
+	in.until("stopped", 60*time.Second, func(s control.Status) bool { return s.Phase == control.PhaseStopped })
 	if left := strings.TrimSpace(in.docker("ps", "-q", "--filter", "label=com.docker.compose.project="+in.name)); left != "" {
 		t.Errorf("still running: %s", left)
 	}
@@ -237,14 +237,14 @@ func TestEngineGoesAndComesBack(t *testing.T) {
 	in := tiny(t, proxy.host())
 	proxy.close()
 	in.start()
-	in.until("waiting for the engine", 20*time.Second, func(s control.Status) bool {
+	in.until("waiting for the engine", 60*time.Second, func(s control.Status) bool {
 		return s.Phase == control.PhaseWaitingForEngine && s.Reason != "" && s.Hint != ""
 	})
 	proxy.open()
 	in.healthy(60 * time.Second)
 	before := in.started("b")
 	proxy.close()
-	in.until("waiting for the engine", 20*time.Second, func(s control.Status) bool { return s.Phase == control.PhaseWaitingForEngine })
+	in.until("waiting for the engine", 60*time.Second, func(s control.Status) bool { return s.Phase == control.PhaseWaitingForEngine })
 	direct := *in // the fault happens while the daemon is blind
 	direct.engine = ""
 	direct.docker("kill", in.container("c"))
@@ -270,6 +270,6 @@ func TestSlowEngine(t *testing.T) {
 		}
 	})
 	in.start()
-	in.until("an answer while converging", 10*time.Second, func(s control.Status) bool { return s.Phase == control.PhaseConverging })
+	in.until("an answer while converging", 60*time.Second, func(s control.Status) bool { return s.Phase == control.PhaseConverging })
 	in.healthy(90 * time.Second)
 }

@@ -101,7 +101,7 @@ func (in *installation) listen() (happened func() []happening) {
 	in.t.Cleanup(end)
 	return func() []happening {
 		in.t.Helper()
-		in.poll("told of the start", 20*time.Second, func() bool { return strings.Contains(heard.String(), " killed  start\n") }, heard.String)
+		in.poll("told of the start", 60*time.Second, func() bool { return strings.Contains(heard.String(), " killed  start\n") }, heard.String)
 		end()
 		var all []happening
 		for line := range strings.Lines(heard.String()) {
