@@ -7,11 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strings"
 	"syscall"
 
 	"minibot/control"
+	"minibot/hint"
 )
 
 // rule is what the permissions of a file of the installation must keep from others.
@@ -76,7 +75,7 @@ func (r *run) check(rule rule) error {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
 		return r.found(control.Finding{Code: "owner", Severity: control.SeverityHigh, Place: rule.path,
 			Message: fmt.Sprintf("it belongs to uid %d, not to %d: %s", st.Uid, os.Geteuid(), rule.why),
-			Hint:    fmt.Sprintf("`sudo chown %d %s`", os.Geteuid(), quote(rule.path))})
+			Hint:    fmt.Sprintf("`sudo chown %d %s`", os.Geteuid(), hint.Word(rule.path))})
 	}
 	open := info.Mode().Perm() & rule.others
 	if open&0o077 == 0 {
@@ -88,15 +87,5 @@ func (r *run) check(rule rule) error {
 	}
 	return r.found(control.Finding{Code: "permissions", Severity: severity, Place: rule.path,
 		Message: fmt.Sprintf("it has mode %04o, open to other users: %s", info.Mode().Perm(), rule.why),
-		Hint:    fmt.Sprintf("`chmod %s %s`", rule.mode, quote(rule.path))})
-}
-
-var plainPath = regexp.MustCompile(`^[\w/.-]+$`)
-
-// quote writes path as a shell takes it.
-func quote(path string) string {
-	if plainPath.MatchString(path) {
-		return path
-	}
-	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+		Hint:    fmt.Sprintf("`chmod %s %s`", rule.mode, hint.Word(rule.path))})
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"minibot/control"
+	"minibot/hint"
 )
 
 func TestEveryOpenPermissionIsFound(t *testing.T) {
@@ -57,7 +58,7 @@ func TestReadableConfigurationIsNoFinding(t *testing.T) {
 
 func TestPathsAreQuotedForAShell(t *testing.T) {
 	for path, want := range map[string]string{"/a/b.c-d_e": "/a/b.c-d_e", "/a b": "'/a b'", "/it's;rm": `'/it'\''s;rm'`} {
-		if got := quote(path); got != want {
+		if got := hint.Word(path); got != want {
 			t.Errorf("%s: %s", path, got)
 		}
 	}

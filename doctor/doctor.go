@@ -17,6 +17,7 @@ import (
 
 	"minibot/config"
 	"minibot/control"
+	"minibot/hint"
 	"minibot/launchd"
 	"minibot/secrets"
 	"minibot/stack"
@@ -266,14 +267,14 @@ func (d *Doctor) program(name, arguments string) string {
 	beside := filepath.Join(filepath.Dir(d.Self), name)
 	command := name
 	if !inPath(d.Getenv("PATH"), name, beside) {
-		command = quote(beside)
+		command = hint.Word(beside)
 	}
 	home := d.Getenv("MINIBOT_HOME")
 	if home == "" {
 		home = filepath.Join(d.UserHome, "minibot")
 	}
 	if filepath.Clean(home) != d.Paths.Home {
-		command += " --home " + quote(d.Paths.Home)
+		command += " --home " + hint.Word(d.Paths.Home)
 	}
 	return command + " " + arguments
 }

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"minibot/hint"
 	"minibot/stack"
 )
 
@@ -68,7 +69,7 @@ func numbers(version string) []int {
 func (v *visit) startEngine(err error) string {
 	if v.GOOS != "darwin" {
 		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EACCES) {
-			return v.asRoot("usermod -aG docker " + quote(v.User))
+			return v.asRoot("usermod -aG docker " + hint.Word(v.User))
 		}
 		return v.asRoot("systemctl start docker")
 	}
@@ -107,7 +108,7 @@ func (v *visit) images(context.Context) []Finding {
 	}
 	var found []Finding
 	for _, image := range slices.Sorted(maps.Keys(c.Missing)) {
-		command := "docker pull " + quote(image)
+		command := "docker pull " + hint.Word(image)
 		if strings.HasPrefix(image, "minibot/") && strings.HasSuffix(image, ":local") {
 			command = "scripts/images"
 		}
@@ -134,7 +135,7 @@ func (v *visit) ports(ctx context.Context) []Finding {
 			found = append(found, v.taken(ctx, port, cannot != nil)...)
 		case c.Ports[holder].Project != project.Name:
 			other := c.Ports[holder]
-			found = append(found, finding(Failure, "docker stop "+quote(other.Container), "%s is held by container %s", title(port), other.Container))
+			found = append(found, finding(Failure, "docker stop "+hint.Word(other.Container), "%s is held by container %s", title(port), other.Container))
 		}
 	}
 	if len(wanted) == 0 {
@@ -228,7 +229,7 @@ func (v *visit) disk(ctx context.Context) []Finding {
 	case err != nil:
 		found = append(found, unknown("how much room %s has", v.Paths.Home))
 	default:
-		found = append(found, room("the disk of "+v.Paths.Home, free, "du -xh -d 2 "+quote(v.UserHome)+" | sort -h | tail -n 20")...)
+		found = append(found, room("the disk of "+v.Paths.Home, free, "du -xh -d 2 "+hint.Word(v.UserHome)+" | sort -h | tail -n 20")...)
 	}
 	return orOK(append(found, v.engineDisk(ctx)...), "there is room at home and for the engine")
 }

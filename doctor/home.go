@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"minibot/hint"
 	"minibot/stack"
 )
 
@@ -36,19 +37,19 @@ func (v *visit) folder(path string, others fs.FileMode) []Finding {
 	case err != nil:
 		return []Finding{unknown("%s cannot be looked at", path)}
 	case !info.IsDir():
-		return []Finding{finding(Failure, "mv "+quote(path)+" "+quote(path+".away"), "%s is not a folder", path)}
+		return []Finding{finding(Failure, "mv "+hint.Word(path)+" "+hint.Word(path+".away"), "%s is not a folder", path)}
 	}
 	if uid := owner(info); uid != v.UID {
-		return []Finding{finding(Failure, v.asRoot(fmt.Sprintf("chown -R %d %s", v.UID, quote(path))), "%s belongs to uid %d, not to %d", path, uid, v.UID)}
+		return []Finding{finding(Failure, v.asRoot(fmt.Sprintf("chown -R %d %s", v.UID, hint.Word(path))), "%s belongs to uid %d, not to %d", path, uid, v.UID)}
 	}
 	mode := info.Mode().Perm()
 	switch {
 	case mode&others != 0 && others == 0o077:
-		return []Finding{finding(Failure, "chmod 700 "+quote(path), "%s has mode %04o: other users can get at it", path, mode)}
+		return []Finding{finding(Failure, "chmod 700 "+hint.Word(path), "%s has mode %04o: other users can get at it", path, mode)}
 	case mode&others != 0:
-		return []Finding{finding(Failure, "chmod go-w "+quote(path), "%s has mode %04o: other users can write to it", path, mode)}
+		return []Finding{finding(Failure, "chmod go-w "+hint.Word(path), "%s has mode %04o: other users can write to it", path, mode)}
 	case mode&0o700 != 0o700:
-		return []Finding{finding(Failure, "chmod u+rwx "+quote(path), "%s has mode %04o: its owner cannot use it", path, mode)}
+		return []Finding{finding(Failure, "chmod u+rwx "+hint.Word(path), "%s has mode %04o: its owner cannot use it", path, mode)}
 	}
 	return nil
 }
@@ -89,10 +90,10 @@ func (v *visit) file(path string) []Finding {
 		return nil // who reads it says so
 	}
 	if uid := owner(info); uid != v.UID && uid != 0 {
-		return []Finding{finding(Failure, v.asRoot(fmt.Sprintf("chown %d %s", v.UID, quote(path))), "%s belongs to uid %d, not to %d", path, uid, v.UID)}
+		return []Finding{finding(Failure, v.asRoot(fmt.Sprintf("chown %d %s", v.UID, hint.Word(path))), "%s belongs to uid %d, not to %d", path, uid, v.UID)}
 	}
 	if mode := info.Mode().Perm(); mode&0o022 != 0 {
-		return []Finding{finding(Failure, "chmod go-w "+quote(path), "%s has mode %04o: other users can write to it", path, mode)}
+		return []Finding{finding(Failure, "chmod go-w "+hint.Word(path), "%s has mode %04o: other users can write to it", path, mode)}
 	}
 	return nil
 }
@@ -105,13 +106,13 @@ func (v *visit) socket(context.Context) []Finding {
 	if len(path) > maxSocket {
 		command, home := "", filepath.Join(v.UserHome, "minibot")
 		if _, err := os.Stat(home); errors.Is(err, fs.ErrNotExist) && len(home) < len(v.Paths.Home) {
-			command = "mv " + quote(v.Paths.Home) + " " + quote(home) + " && unset MINIBOT_HOME"
+			command = "mv " + hint.Word(v.Paths.Home) + " " + hint.Word(home) + " && unset MINIBOT_HOME"
 		}
 		return []Finding{finding(Failure, command, "the socket's path has %d bytes, and %d are possible: choose a shorter MINIBOT_HOME", len(path), maxSocket)}
 	}
 	info, err := os.Lstat(path)
 	if err == nil && info.Mode().Type() != fs.ModeSocket {
-		return []Finding{finding(Failure, "mv "+quote(path)+" "+quote(path+".away"), "%s is something else than a socket", path)}
+		return []Finding{finding(Failure, "mv "+hint.Word(path)+" "+hint.Word(path+".away"), "%s is something else than a socket", path)}
 	}
 	return []Finding{ok("%s", path)}
 }
@@ -120,7 +121,7 @@ func (v *visit) logs(context.Context) []Finding {
 	dir := v.Paths.LogDir
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		if v.GOOS == "darwin" {
-			return []Finding{finding(Warning, "mkdir -p -m 700 "+quote(dir), "%s does not exist: launchd makes no folder for its files", dir)}
+			return []Finding{finding(Warning, "mkdir -p -m 700 "+hint.Word(dir), "%s does not exist: launchd makes no folder for its files", dir)}
 		}
 		return []Finding{ok("there is no %s: the log goes to stderr or the journal", dir)}
 	}

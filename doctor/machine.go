@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"minibot/hint"
 )
 
 var teamPattern = regexp.MustCompile(`^[A-Z0-9]{10}$`)
@@ -87,7 +89,7 @@ func (v *visit) linger(ctx context.Context) []Finding {
 	case said.exit == 0 && strings.TrimSpace(said.stdout) == "yes":
 		return []Finding{ok("on: minibotd starts with the machine, and stays when you log out")}
 	case said.exit == 0 && strings.TrimSpace(said.stdout) == "no":
-		return []Finding{finding(Warning, "loginctl enable-linger "+quote(v.User), "off: minibotd starts when you log in, and ends when you log out")}
+		return []Finding{finding(Warning, "loginctl enable-linger "+hint.Word(v.User), "off: minibotd starts when you log in, and ends when you log out")}
 	}
 	return []Finding{unknown("loginctl gives an answer that minibot does not know")}
 }

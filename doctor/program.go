@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"minibot/hint"
+	"minibot/process"
 )
 
 const (
@@ -35,7 +35,7 @@ func ask(ctx context.Context, program string, arguments ...string) (answer, erro
 	cmd := exec.CommandContext(ctx, program, arguments...)
 	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/bin:/bin:/usr/sbin:/sbin", "HOME=" + os.Getenv("HOME")}
 	cmd.WaitDelay = time.Second // for a child of its own that keeps the pipes open
-	var stdout, stderr limited
+	stdout, stderr := process.Limited{Max: maxPrinted}, process.Limited{Max: maxPrinted}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	var exited *exec.ExitError
@@ -48,42 +48,14 @@ func ask(ctx context.Context, program string, arguments ...string) (answer, erro
 		return answer{}, fmt.Errorf("%s does not end", name)
 	case err != nil && exited == nil:
 		return answer{}, fmt.Errorf("%s cannot be run", name)
-	case stdout.over || stderr.over:
+	case stdout.Over || stderr.Over:
 		return answer{}, fmt.Errorf("%s says too much", name)
 	}
-	return answer{stdout.kept.String(), stderr.kept.String(), cmd.ProcessState.ExitCode()}, nil
-}
-
-// limited keeps the first maxPrinted bytes and takes the rest, so that the program does not block. The buffer is not
-// embedded: its ReadFrom would be used in place of Write.
-type limited struct {
-	kept bytes.Buffer
-	over bool
-}
-
-// Write implements io.Writer.
-func (b *limited) Write(p []byte) (int, error) {
-	n := len(p)
-	if room := maxPrinted - b.kept.Len(); n > room {
-		b.over = true
-		p = p[:room]
-	}
-	_, err := b.kept.Write(p)
-	return n, err
-}
-
-var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
-
-// quote makes text one word of a shell's.
-func quote(text string) string {
-	if plain.MatchString(text) {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+	return answer{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}, nil
 }
 
 // edit is the command that opens a file for a person.
-func edit(path string) string { return "${EDITOR:-vi} " + quote(path) }
+func edit(path string) string { return "${EDITOR:-vi} " + hint.Word(path) }
 
 // inPath reports whether a shell with that PATH finds file under name.
 func inPath(path, name, file string) bool {

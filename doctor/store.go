@@ -143,11 +143,11 @@ func (v *visit) ageKey() (f Finding) {
 		return f
 	}
 	if uid := owner(info); uid != v.UID {
-		command := v.asRoot(fmt.Sprintf("chown %d %s", v.UID, quote(path))) + " && chmod 600 " + quote(path)
+		command := v.asRoot(fmt.Sprintf("chown %d %s", v.UID, hint.Word(path))) + " && chmod 600 " + hint.Word(path)
 		return finding(Failure, command, "%s belongs to uid %d, not to %d", path, uid, v.UID)
 	}
 	if mode := info.Mode().Perm(); mode&0o177 != 0 {
-		return finding(Failure, "chmod 600 "+quote(path), "%s has mode %04o: others may read it", path, mode)
+		return finding(Failure, "chmod 600 "+hint.Word(path), "%s has mode %04o: others may read it", path, mode)
 	}
 	return ok("%s is this user's alone. Without it nobody can read %s: keep a copy of it elsewhere, apart from the store", path, store)
 }

@@ -1,7 +1,6 @@
 package launchd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"minibot/hint"
+	"minibot/process"
 )
 
 // Defaults of a Launchctl.
@@ -159,13 +159,13 @@ func (l Launchctl) run(ctx context.Context, target, verb string, arguments ...st
 	cmd := exec.CommandContext(ctx, program, append([]string{verb}, arguments...)...) //nolint:gosec // the labels and paths are checked
 	const afterKill = time.Second                                                     // for a child of its own that keeps the pipes open
 	cmd.WaitDelay = afterKill
-	var stdout, stderr limited
+	stdout, stderr := process.Limited{Max: maxPrinted}, process.Limited{Max: maxPrinted}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	var exited *exec.ExitError
 	switch {
 	case err == nil:
-		if stdout.over {
+		if stdout.Over {
 			return "", &Failure{Verb: verb, Exit: -1, Err: ErrUnknown}
 		}
 		return stdout.String(), nil
@@ -179,23 +179,3 @@ func (l Launchctl) run(ctx context.Context, target, verb string, arguments ...st
 	return "", hint.Wrap(&Failure{Verb: verb, Exit: -1, Err: fmt.Errorf("%w: %w", ErrNoProgram, errors.Unwrap(err))},
 		"this needs macOS; %s belongs to it", DefaultProgram)
 }
-
-// limited keeps the first maxPrinted bytes of what is written to it and takes the rest, so that the program does not block.
-// The buffer is no embedded one: its ReadFrom would lead past Write.
-type limited struct {
-	kept bytes.Buffer
-	over bool
-}
-
-// Write implements io.Writer.
-func (b *limited) Write(p []byte) (int, error) {
-	n := len(p)
-	if room := maxPrinted - b.kept.Len(); n > room {
-		b.over = true
-		p = p[:room]
-	}
-	_, err := b.kept.Write(p)
-	return n, err
-}
-
-func (b *limited) String() string { return b.kept.String() }

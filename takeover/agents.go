@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 
+	"minibot/hint"
 	"minibot/launchd"
 )
 
@@ -119,19 +120,9 @@ func DisableAgent(ctx context.Context, f Finding, control Launchctl) (undo []str
 	if err != nil {
 		return nil, fmt.Errorf("move the file of login agent %s aside: %w", f.Label, err)
 	}
-	undo = []string{fmt.Sprintf("mv %s %s", quote(aside), quote(f.Place))}
+	undo = []string{fmt.Sprintf("mv %s %s", hint.Word(aside), hint.Word(f.Place))}
 	if f.Label != "" {
-		undo = append(undo, fmt.Sprintf("launchctl enable gui/$(id -u)/%s", f.Label), fmt.Sprintf("launchctl bootstrap gui/$(id -u) %s", quote(f.Place)))
+		undo = append(undo, fmt.Sprintf("launchctl enable gui/$(id -u)/%s", f.Label), fmt.Sprintf("launchctl bootstrap gui/$(id -u) %s", hint.Word(f.Place)))
 	}
 	return undo, nil
-}
-
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:=@%+-]+$`)
-
-// quote makes one word of a shell out of text.
-func quote(text string) string {
-	if plainWord.MatchString(text) {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

@@ -98,13 +98,13 @@ func (j *Journal) UndoCommands() []string {
 			continue
 		}
 		if m.Renamed != "" {
-			commands = append(commands, fmt.Sprintf("docker rename %s %s", quote(m.Renamed), quote(m.Name)))
+			commands = append(commands, fmt.Sprintf("docker rename %s %s", hint.Word(m.Renamed), hint.Word(m.Name)))
 		}
 		if m.Restart != "" && m.Restart != "no" {
-			commands = append(commands, fmt.Sprintf("docker update --restart=%s %s", quote(m.Restart), quote(m.Name)))
+			commands = append(commands, fmt.Sprintf("docker update --restart=%s %s", hint.Word(m.Restart), hint.Word(m.Name)))
 		}
 		if m.Ran {
-			commands = append(commands, "docker start "+quote(m.Name))
+			commands = append(commands, "docker start "+hint.Word(m.Name))
 		}
 	}
 	return append(commands, j.Undo...)

@@ -84,7 +84,7 @@ func (a *Adopter) askRoles(ctx context.Context, p *Plan, m Move, old stack.Resid
 	}
 	answer := strings.Fields(string(result.Stdout))
 	if result.ExitCode != 0 || len(answer) != 2 {
-		return hint.Wrap(fmt.Errorf("container %s: its database does not say which users it has", old.Name), "see whether `docker exec %s psql -U %s -l` works", old.Name, quote(admin))
+		return hint.Wrap(fmt.Errorf("container %s: its database does not say which users it has", old.Name), "see whether `docker exec %s psql -U %s -l` works", old.Name, hint.Word(admin))
 	}
 	var commands []string
 	if answer[0] == "0" {
@@ -95,7 +95,7 @@ func (a *Adopter) askRoles(ctx context.Context, p *Plan, m Move, old stack.Resid
 	}
 	if len(commands) > 0 {
 		return hint.Wrap(fmt.Errorf("the old database lacks the user %q or the database %q that the new stack works with", m.User, m.Base),
-			"docker exec %s psql -U %s -d postgres %s", old.Name, quote(admin), strings.Join(commands, " "))
+			"docker exec %s psql -U %s -d postgres %s", old.Name, hint.Word(admin), strings.Join(commands, " "))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"minibot/hint"
 	"minibot/secrets"
 	"minibot/stack"
 )
@@ -181,5 +182,5 @@ func lookAtEnvFile(s Surroundings, file string) Findings {
 		return nil
 	}
 	return Findings{{Kind: KindEnvFile, Place: file, Secrets: names, What: "secrets are in a file in the clear",
-		Advice: "mb-secrets import " + quote(file) + " takes them, and offers to overwrite and remove the file"}}
+		Advice: "mb-secrets import " + hint.Word(file) + " takes them, and offers to overwrite and remove the file"}}
 }
