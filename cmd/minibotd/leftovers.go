@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -35,16 +36,45 @@ func (c *commands) leftovers(ctx context.Context, i *installer.Installation, f i
 		c.io.Warn("%s", text)
 	}
 	if lines := found.Lines(); len(lines) > 0 {
-		c.io.Say("remove by hand, they are about secrets or programs of minibot's:\n  %s", console.Escape(strings.Join(lines, "  ")))
+		c.io.Say("remove by hand, they are about secrets or programs of minibot's:\n  %s", escaped(lines))
 	}
 	if f.dryRun {
 		return nil
 	}
-	if place := unadopted(found); place != "" && !adopted && !f.leaveData {
+	installed, err := isInstalled(i.Manager)
+	if err != nil {
+		return err
+	}
+	if place := unadopted(found); place != "" && !adopted && !f.leaveData && !installed {
 		err := fmt.Errorf("there are data of an older stack (%s), and minibotd would start a new one without them", place)
 		return hint.Wrap(err, "`minibotd adopt` takes them over and deletes nothing; `minibotd install --leave-data` starts without them")
 	}
 	return c.disableAgents(ctx, found.Of(takeover.KindAgent), i, f)
+}
+
+// isInstalled tells whether something is set up already: what there is to adopt was decided then, and an upgrade asks nothing.
+func isInstalled(m installer.Manager) (bool, error) {
+	path, _, err := m.Definition()
+	if err != nil {
+		return false, err
+	}
+	_, err = os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for what is installed: %w", err)
+	}
+	return true, nil
+}
+
+// escaped puts each line below the other.
+func escaped(lines []string) string {
+	shown := make([]string, len(lines))
+	for n, line := range lines {
+		shown[n] = console.Escape(line)
+	}
+	return strings.Join(shown, "\n  ")
 }
 
 // unadopted is a place with data that adopt would take over; "" for none.
@@ -59,7 +89,8 @@ func unadopted(found takeover.Findings) string {
 	return ""
 }
 
-// detect looks for leftovers, and whether data were adopted already. What cannot be looked at for now, as without an engine, is left out.
+// detect looks for leftovers, and whether data were adopted already. Without an engine, or with a compose file that does not load, it
+// leaves containers out, and warns of the first.
 func (c *commands) detect(ctx context.Context, paths config.Paths) (found takeover.Findings, adopted bool, err error) {
 	user, err := os.UserHomeDir()
 	if err != nil {
@@ -80,7 +111,9 @@ func (c *commands) detect(ctx context.Context, paths config.Paths) (found takeov
 		for _, r := range project.Requirements {
 			s.Required = append(s.Required, r.Name)
 		}
-		s.Residents = residents(ctx, cfg)
+		if s.Residents, err = residents(ctx, cfg); err != nil {
+			c.io.Warn("containers of an older stack were not looked for: %v", err)
+		}
 	} else if ctx.Err() != nil {
 		return nil, false, err
 	}
@@ -88,19 +121,16 @@ func (c *commands) detect(ctx context.Context, paths config.Paths) (found takeov
 	return found, journal != nil && journal.Done != nil, err
 }
 
-// residents are the containers of the engine; nil where none answers now.
-func residents(ctx context.Context, cfg config.Config) []stack.Resident {
+// residents are the containers of the engine.
+func residents(ctx context.Context, cfg config.Config) ([]stack.Resident, error) {
 	ctx, cancel := context.WithTimeout(ctx, leftoversTimeout)
 	defer cancel()
 	engine, err := stack.Dial(ctx, cfg.DockerHost)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	all, err := engine.Residents(ctx)
-	if errors.Join(err, engine.Close()) != nil {
-		return nil
-	}
-	return all
+	return all, errors.Join(err, engine.Close())
 }
 
 // disableAgents asks for each agent, and says how to undo it.
@@ -127,7 +157,7 @@ func (c *commands) disableAgents(ctx context.Context, agents takeover.Findings, 
 		if err != nil {
 			return err
 		}
-		c.io.Say("disabled; to undo it:\n  %s", strings.Join(undo, "\n  "))
+		c.io.Say("disabled; to undo it:\n  %s", escaped(undo))
 	}
 	return nil
 }

@@ -54,7 +54,9 @@ func TestInstallSeesToWhatScriptsLeftBehind(t *testing.T) {
 		}
 		return all
 	}
-	words("--dry-run")
+	if all := words("--dry-run"); !strings.Contains(all, "containers of an older stack were not looked for") {
+		t.Errorf("no engine, and no word of it:\n%s", all)
+	}
 	if all := words("--yes"); !strings.Contains(all, "minibotd adopt") || !strings.Contains(all, "--leave-data") {
 		t.Errorf("what is there to do about the data?\n%s", all)
 	}
@@ -79,6 +81,9 @@ func TestInstallSeesToWhatScriptsLeftBehind(t *testing.T) {
 	}
 	if _, err := m.status(); err != nil {
 		t.Errorf("minibotd is not installed: %v", err)
+	}
+	if all := m.must("", "minibotd", "install", "--program", m.program); !strings.Contains(all, "already") {
+		t.Errorf("an upgrade asks about the data again:\n%s", all)
 	}
 	if _, err := os.Stat(filepath.Join(data, "PG_VERSION")); err != nil {
 		t.Error(err)
