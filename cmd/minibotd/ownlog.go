@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -34,7 +33,7 @@ func (o output) trim(paths config.Paths) {
 
 // open returns the daemon's logger. The caller closes it with done. Where the file cannot be opened the log goes to stderr.
 func (o output) open(paths config.Paths, cfg config.Config) (log *slog.Logger, done func() error) {
-	var to io.Writer = o.io.Err
+	to := o.io.Err
 	done = func() error { return nil }
 	if logfile.Leads(o.stderr, filepath.Join(paths.LogDir, logfile.Stderr)) {
 		file, err := logfile.Open(paths.LogDir, logfile.Options(cfg.Log), o.io.Err)
