@@ -56,7 +56,7 @@ var allowed = map[string][]string{
 	"minibot/logfile":               {"minibot/hint", "minibot/config"},
 	"minibot/audit":                 {"minibot/secrets", "minibot/hint", "minibot/config", "minibot/control", "minibot/stack", "minibot/audit"},
 	"minibot/audit/search":          {"minibot/secrets"},
-	"minibot/launchd/systemd":       {"minibot/launchd", "minibot/hint"},
+	"minibot/launchd/systemd":       {"minibot/launchd", "minibot/process", "minibot/hint"},
 	"minibot/install":               {"minibot/config", "minibot/control", "minibot/deploy", "minibot/hint", "minibot/launchd", "minibot/secrets"},
 	"minibot/enginestart":           {"minibot/hint", "minibot/stack"},
 	"minibot/awake":                 {"minibot/hint"},

@@ -6,7 +6,6 @@
 package systemd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 
 	"minibot/hint"
 	"minibot/launchd"
+	"minibot/process"
 )
 
 // Errors of a Manager.
@@ -33,6 +33,9 @@ var (
 
 // callTimeout is for one call of systemctl: a stop may take TimeoutStopSec of the unit, 60 s.
 const callTimeout = 90 * time.Second
+
+// maxPrinted bounds what is kept of what systemctl prints: six properties take less than a KiB.
+const maxPrinted = 64 << 10
 
 // Manager keeps minibotd running. Its methods block until systemd has done what they say, and may be called concurrently.
 type Manager struct {
@@ -94,6 +97,9 @@ func parse(out string) (launchd.State, error) {
 	switch p["ActiveState"] {
 	case "active", "activating", "reloading", "deactivating":
 		state.Loaded = true
+	}
+	if p["LoadState"] == "not-found" && !state.Loaded { // systemd remembers its last end until it collects the unit, at its leisure
+		return launchd.State{Session: true}, nil
 	}
 	state.Disabled = p["LoadState"] == "masked" || p["LoadState"] == "loaded" && p["UnitFileState"] != "enabled" && p["UnitFileState"] != "enabled-runtime"
 	status := p["ExecMainStatus"]
@@ -190,7 +196,7 @@ func (m *Manager) systemctl(ctx context.Context, args ...string) (string, error)
 		cmd.Env = append(cmd.Env, "XDG_RUNTIME_DIR="+runtime)
 	}
 	cmd.WaitDelay = time.Second
-	var stdout, stderr bytes.Buffer
+	stdout, stderr := process.Limited{Max: maxPrinted}, process.Limited{Max: maxPrinted}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	var exited *exec.ExitError

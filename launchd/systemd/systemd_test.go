@@ -223,6 +223,8 @@ func TestStateOfStrangeAnswers(t *testing.T) {
 	for answer, want := range map[string]launchd.State{
 		`LoadState=loaded\nActiveState=activating\nUnitFileState=enabled\nMainPID=0\nExecMainCode=1\nExecMainStatus=203`: {Session: true, Loaded: true, LastExit: "exit status 203"},
 		`LoadState=loaded\nActiveState=failed\nUnitFileState=disabled\nMainPID=0\nExecMainCode=2\nExecMainStatus=9`:      {Session: true, Disabled: true, LastExit: "signal 9"},
+		`LoadState=not-found\nActiveState=inactive\nMainPID=0\nExecMainCode=1\nExecMainStatus=0`:                         {Session: true},
+		`LoadState=not-found\nActiveState=active\nMainPID=7\nExecMainCode=1\nExecMainStatus=1`:                           {Session: true, Loaded: true, PID: 7, LastExit: "exit status 1"},
 		`LoadState=masked\nActiveState=inactive\nUnitFileState=masked\nMainPID=0`:                                        {Session: true, Disabled: true},
 	} {
 		write(t, program, "#!/bin/sh\nprintf '"+answer+"\\n'\n", 0o700)
@@ -235,6 +237,10 @@ func TestStateOfStrangeAnswers(t *testing.T) {
 		if state, err := m.State(t.Context()); err == nil {
 			t.Errorf("%q: %+v", answer, state)
 		}
+	}
+	write(t, program, "#!/bin/sh\nhead -c 10000000 /dev/zero\nprintf '\\nLoadState=loaded\\nActiveState=active\\nMainPID=7\\n'\n", 0o700)
+	if state, err := m.State(t.Context()); err == nil {
+		t.Errorf("a flood: %+v", state)
 	}
 	write(t, program, "#!/bin/sh\nexec sleep 600\n", 0o700)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
