@@ -1,11 +1,13 @@
 // Package systemdtest runs a real systemd as a manager of user services, for tests on machines whose init is another one.
 //
 // It owns one manager with folders of its own, in a mount namespace in which /run/systemd/system exists. It ends all that the
-// manager started. It needs Debian's systemd, dbus and util-linux, and root or user namespaces.
+// manager started. Managers take turns, across processes: they share a control group, and systemd kills by control group.
+// It needs Debian's systemd, dbus and util-linux, and root or user namespaces.
 package systemdtest
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,9 +25,10 @@ type Systemd struct {
 // patience is how long the manager may take to be there: 0.5 s on an idle machine.
 const patience = 30 * time.Second
 
-// Start starts a manager; env is added to its environment, and so to that of its services. The test fails where it cannot be.
+// Start starts a manager, once another one has ended; env is added to its environment, and so to that of its services. The test fails where it cannot be.
 func Start(t testing.TB, env ...string) *Systemd {
 	t.Helper()
+	takeTurn(t)
 	dir, err := os.MkdirTemp("", "mb-sd-") // t.TempDir's paths are too long for a socket
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +61,22 @@ func Start(t testing.TB, env ...string) *Systemd {
 	t.Cleanup(func() { s.end(t, cmd, exited, &out) })
 	s.await(t, exited, &out)
 	return s
+}
+
+// takeTurn blocks until no other manager runs, and lets the next one run when the test ends.
+func takeTurn(t testing.TB) {
+	t.Helper()
+	turn, err := os.OpenFile(filepath.Join(os.TempDir(), "minibot-systemdtest.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = turn.Close() }) // nothing was written
+	for err = syscall.EINTR; errors.Is(err, syscall.EINTR); {
+		err = syscall.Flock(int(turn.Fd()), syscall.LOCK_EX)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (s *Systemd) await(t testing.TB, exited chan error, out *bytes.Buffer) {
