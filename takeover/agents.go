@@ -50,16 +50,16 @@ func lookAtAgent(s Surroundings, file string) Findings {
 	if a.Label == launchd.Label || a.Label == "" && strings.TrimSuffix(filepath.Base(file), ".plist") == launchd.Label {
 		return nil
 	}
-	reason := reasonOf(s, a)
+	reason, scripts := reasonOf(s, a)
 	if reason == "" {
 		return nil
 	}
-	return Findings{{Kind: KindAgent, Place: file, Label: a.Label, What: "login agent " + a.Label + " " + reason,
+	return Findings{{Kind: KindAgent, Place: file, Label: a.Label, scripts: scripts, What: "login agent " + a.Label + " " + reason,
 		Will: "disable it, end it, and move the file aside", Advice: "it would start the old stack beside minibot's"}}
 }
 
-// reason says what makes an agent one that minibot replaces; "" for another one.
-func reasonOf(s Surroundings, a launchd.Definition) string {
+// reasonOf says what makes an agent one that minibot replaces, "" for another one, and which scripts it runs.
+func reasonOf(s Surroundings, a launchd.Definition) (reason string, scripts []string) {
 	words := strings.Join(append([]string{a.Program}, a.Arguments...), " ")
 	composes, ours := composeCommand.MatchString(words), mentions(words, s.Home, s.UserHome) || mentions(a.WorkingDirectory, s.Home, s.UserHome)
 	for _, word := range append([]string{a.Program}, a.Arguments...) {
@@ -67,20 +67,21 @@ func reasonOf(s Surroundings, a launchd.Definition) string {
 		if !filepath.IsAbs(word) || err != nil || len(script) == 0 || strings.ContainsRune(string(script[:min(len(script), 512)]), 0) {
 			continue // no path, nothing there, or a program that is no script
 		}
+		scripts = append(scripts, word)
 		composes = composes || composeCommand.Match(script)
 		ours = ours || mentions(string(script), s.Home, s.UserHome)
 	}
 	switch {
 	case ours && composes:
-		return "runs docker compose for minibot's folder"
+		reason = "runs docker compose for minibot's folder"
 	case ours:
-		return "runs something of minibot's folder"
+		reason = "runs something of minibot's folder"
 	case strings.HasPrefix(a.Label, launchd.Label+"."):
-		return "has a label of minibot's"
+		reason = "has a label of minibot's"
 	case composes && strings.Contains(strings.ToLower(words+a.WorkingDirectory+a.Label), "minibot"):
-		return "runs docker compose for minibot"
+		reason = "runs docker compose for minibot"
 	}
-	return ""
+	return reason, scripts
 }
 
 // Launchctl is what disabling an agent needs of [launchd.Launchctl].

@@ -13,6 +13,7 @@ import (
 	"minibot/config"
 	"minibot/hint"
 	"minibot/secrets"
+	"minibot/secrets/security"
 	"minibot/stack"
 )
 
@@ -26,6 +27,8 @@ type Adopter struct {
 	// Load loads the compose file with these variables.
 	Load    func(ctx context.Context, env map[string]string) (*stack.Project, error)
 	Launchd Launchctl
+	// Keychain is that of Surroundings.
+	Keychain func(ctx context.Context) ([]security.Address, error)
 	// Hold keeps the whole stack down until it is called with false, also over restarts of minibotd and of the machine.
 	Hold   func(down bool) error
 	Report func(service, message string)
@@ -91,7 +94,7 @@ func (a *Adopter) Plan(ctx context.Context) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := Surroundings{UserHome: a.UserHome, Home: a.Paths.Home, Required: required(project), Project: project, Residents: residents}
+	s := Surroundings{UserHome: a.UserHome, Home: a.Paths.Home, Required: required(project), Project: project, Residents: residents, Keychain: a.Keychain}
 	p := &Plan{Project: project.Name, Moves: []Move{}, Env: map[string]string{}, project: project, journal: journal}
 	if p.Findings, err = Detect(ctx, s); err != nil {
 		return nil, err

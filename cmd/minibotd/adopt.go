@@ -137,7 +137,7 @@ func (c *commands) adopter(engine *stack.Engine, paths config.Paths, cfg config.
 	if err != nil {
 		return nil, fmt.Errorf("find the user's home: %w", err)
 	}
-	return &takeover.Adopter{Engine: engine, Paths: paths, Config: cfg, UserHome: user, At: dieAt(),
+	return &takeover.Adopter{Engine: engine, Paths: paths, Config: cfg, UserHome: user, Keychain: keychain(), At: dieAt(),
 		Launchd: launchd.Launchctl{UID: os.Getuid()},
 		Load: func(ctx context.Context, env map[string]string) (*stack.Project, error) {
 			return stack.Load(ctx, stack.LoadOptions{File: paths.Compose, Env: env, AllowExposed: cfg.Exposure == config.ExposureWarn})
@@ -195,8 +195,12 @@ func allSet(ctx context.Context, paths config.Paths, cfg config.Config, a *takeo
 		return nil
 	}
 	advice := "mb-secrets init"
-	if files := plan.Findings.Of(takeover.KindEnvFile); len(files) > 0 {
-		advice = files[0].Advice
+	for _, kind := range []takeover.Kind{takeover.KindEnvFile, takeover.KindKeychain} {
+		for _, f := range plan.Findings.Of(kind) {
+			if slices.ContainsFunc(f.Secrets, func(n secrets.Name) bool { return slices.Contains(missing, string(n)) }) {
+				advice = f.Advice
+			}
+		}
 	}
 	return hint.Wrap(fmt.Errorf("%w: %s", secrets.ErrNotFound, strings.Join(missing, ", ")), "%s", advice)
 }

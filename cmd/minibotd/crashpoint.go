@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/signal"
@@ -11,6 +12,7 @@ import (
 	"syscall"
 
 	"minibot/rotation"
+	"minibot/secrets/security"
 )
 
 // crashPoint returns what kills this process at a crash point of a rotation: see dieAt.
@@ -45,6 +47,9 @@ func dieBefore(step string) {
 		select {}
 	}
 }
+
+// securityProgram is the program security of macOS, or the one that a test has in its place.
+func securityProgram() string { return cmp.Or(os.Getenv("MINIBOT_SECURITY"), security.DefaultProgram) }
 
 // crashOnSignal panics on SIGUSR1, in a goroutine that nobody waits for, with every value that is in force in the message.
 func crashOnSignal(d *daemon) {

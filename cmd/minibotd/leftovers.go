@@ -14,11 +14,12 @@ import (
 	"minibot/hint"
 	installer "minibot/install"
 	"minibot/launchd"
+	"minibot/secrets/security"
 	"minibot/stack"
 	"minibot/takeover"
 )
 
-// leftoversTimeout is how long install may look at the engine for containers of an older stack; it goes on without an engine.
+// leftoversTimeout is how long the engine, and on a Mac the Keychain, may take to say what an older stack left there; it goes on without.
 const leftoversTimeout = 10 * time.Second
 
 // leftovers sees to what shell scripts left behind, before anything is installed: it says what there is, refuses while there are data
@@ -104,7 +105,7 @@ func (c *commands) detect(ctx context.Context, paths config.Paths) (found takeov
 	if err != nil {
 		return nil, false, err
 	}
-	s := takeover.Surroundings{UserHome: user, Home: paths.Home}
+	s := takeover.Surroundings{UserHome: user, Home: paths.Home, Keychain: keychain()}
 	project, err := stack.Load(ctx, stack.LoadOptions{File: paths.Compose, Env: cfg.Env, AllowExposed: cfg.Exposure == config.ExposureWarn})
 	if err == nil { // otherwise there is none yet, or minibotd will say what is wrong with it
 		s.Project = project
@@ -119,6 +120,23 @@ func (c *commands) detect(ctx context.Context, paths config.Paths) (found takeov
 	}
 	found, err = takeover.Detect(ctx, s)
 	return found, journal != nil && journal.Done != nil, err
+}
+
+// keychain asks macOS's program security which items there are; nil on another system. It reads no value and opens no dialog.
+func keychain() func(context.Context) ([]security.Address, error) {
+	program := securityProgram()
+	if _, err := os.Stat(program); err != nil {
+		return nil
+	}
+	return func(ctx context.Context) ([]security.Address, error) {
+		ctx, cancel := context.WithTimeout(ctx, leftoversTimeout)
+		defer cancel()
+		store, err := security.Open(ctx, security.Options{Program: program})
+		if err != nil {
+			return nil, err
+		}
+		return store.Addresses(ctx)
+	}
 }
 
 // residents are the containers of the engine.
