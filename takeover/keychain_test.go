@@ -78,7 +78,7 @@ func withKeychain(t *testing.T) (Surroundings, *securitytest.Standin) {
 		"minibot/bin/put": "#!/bin/zsh\nsecurity add-generic-password -U -s \"minibot-$1\" -a \"$USER\" -w\n",
 		"minibot/notes":   "security find-generic-password -s blog\n",
 		".zshrc": "export GITHUB_TOKEN=$(security find-generic-password -s github -w)\nalias k='security find-generic-password -s minibot -w -a'\n" +
-			"export ANTHROPIC_API_KEY=$(security find-generic-password -s minibot -a ANTHROPIC_API_KEY -w)\n",
+			"export ANTHROPIC_API_KEY=$(security find-generic-password -s minibot -a ANTHROPIC_API_KEY -w)\nsecurity find-generic-password -s minibot$SLOT -a ANTHROPIC_API_KEY\n",
 		"up.sh": "#!/bin/sh\nX=$(security find-generic-password -s agent -w) docker compose up -d\n",
 		"Library/LaunchAgents/com.minibot.gateway.plist": plistOf("com.minibot.gateway", "/bin/sh", user+"/up.sh"),
 	} {

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"minibot/config"
 	"minibot/console"
+	"minibot/deploy"
 	"minibot/hint"
 	installer "minibot/install"
 	"minibot/launchd"
@@ -91,7 +93,7 @@ func unadopted(found takeover.Findings) string {
 }
 
 // detect looks for leftovers, and whether data were adopted already. Without an engine, or with a compose file that does not load, it
-// leaves containers out, and warns of the first.
+// leaves containers out, and warns of it.
 func (c *commands) detect(ctx context.Context, paths config.Paths) (found takeover.Findings, adopted bool, err error) {
 	user, err := os.UserHomeDir()
 	if err != nil {
@@ -106,20 +108,39 @@ func (c *commands) detect(ctx context.Context, paths config.Paths) (found takeov
 		return nil, false, err
 	}
 	s := takeover.Surroundings{UserHome: user, Home: paths.Home, Keychain: keychain()}
-	project, err := stack.Load(ctx, stack.LoadOptions{File: paths.Compose, Env: cfg.Env, AllowExposed: cfg.Exposure == config.ExposureWarn})
-	if err == nil { // otherwise there is none yet, or minibotd will say what is wrong with it
+	project, err := expected(ctx, paths, cfg)
+	if err == nil {
 		s.Project = project
 		for _, r := range project.Requirements {
 			s.Required = append(s.Required, r.Name)
 		}
-		if s.Residents, err = residents(ctx, cfg); err != nil {
-			c.io.Warn("containers of an older stack were not looked for: %v", err)
-		}
-	} else if ctx.Err() != nil {
-		return nil, false, err
+		s.Residents, err = residents(ctx, cfg)
+	}
+	if ctx.Err() != nil {
+		return nil, false, ctx.Err()
+	}
+	if err != nil {
+		c.io.Warn("containers of an older stack were not looked for: %v", err)
 	}
 	found, err = takeover.Detect(ctx, s)
 	return found, journal != nil && journal.Done != nil, err
+}
+
+// expected is the project that minibotd is to keep up: that of the compose file, or, before there is one, of the shipped one.
+func expected(ctx context.Context, paths config.Paths, cfg config.Config) (project *stack.Project, err error) {
+	file := paths.Compose
+	if _, none := os.Stat(file); errors.Is(none, fs.ErrNotExist) {
+		var dir string
+		if dir, err = os.MkdirTemp("", "minibot-"); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		file = filepath.Join(dir, "compose.yaml")
+		if err = os.WriteFile(file, deploy.ComposeFile, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return stack.Load(ctx, stack.LoadOptions{File: file, Env: cfg.Env, AllowExposed: cfg.Exposure == config.ExposureWarn})
 }
 
 // keychain asks macOS's program security which items there are; nil on another system. It reads no value and opens no dialog.
