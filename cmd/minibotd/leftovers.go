@@ -192,11 +192,13 @@ func (c *commands) disableAgents(ctx context.Context, agents takeover.Findings, 
 				continue
 			}
 		}
-		undo, err := takeover.DisableAgent(ctx, agent, m.Launchctl)
+		err := takeover.DisableAgent(ctx, agent, m.Launchctl, func(undo []string) error {
+			c.io.Say("disabling %s; to undo it:\n  %s", console.Escape(agent.Place), escaped(undo))
+			return nil
+		})
 		if err != nil {
 			return err
 		}
-		c.io.Say("disabled; to undo it:\n  %s", escaped(undo))
 	}
 	return nil
 }
