@@ -135,6 +135,9 @@ func (a *Adopter) decide(ctx context.Context, p *Plan, s Surroundings) error {
 		old := predecessor(s, role)
 		var err error
 		switch {
+		case old != nil && old.Unseen != nil:
+			err = hint.Wrap(fmt.Errorf("container %s seems to have the data of %s, and cannot be looked at: %w", old.Name, role.Service, old.Unseen),
+				"see what `docker inspect %s` says; start the engine anew, or `docker rm` the container if its data are of no use", hint.Word(old.Name))
 		case old != nil:
 			if slices.ContainsFunc(p.Moves, func(known Move) bool { return known.Container == old.ID }) {
 				continue
