@@ -26,7 +26,7 @@ type Adopter struct {
 	UserHome string
 	// Load loads the compose file with these variables.
 	Load    func(ctx context.Context, env map[string]string) (*stack.Project, error)
-	Launchd Launchctl
+	Launchd Launchctl // nil where there is no launchd: no agent runs there
 	// Keychain is that of Surroundings.
 	Keychain func(ctx context.Context) ([]security.Address, error)
 	// Hold keeps the whole stack down until it is called with false, also over restarts of minibotd and of the machine.
@@ -98,6 +98,9 @@ func (a *Adopter) Plan(ctx context.Context) (*Plan, error) {
 	p := &Plan{Project: project.Name, Moves: []Move{}, Env: map[string]string{}, project: project, journal: journal}
 	if p.Findings, err = Detect(ctx, s); err != nil {
 		return nil, err
+	}
+	if a.Launchd == nil {
+		p.Findings = slices.DeleteFunc(p.Findings, func(f Finding) bool { return f.Kind == KindAgent })
 	}
 	switch {
 	case journal != nil && journal.Done != nil:

@@ -137,8 +137,7 @@ func (c *commands) adopter(engine *stack.Engine, paths config.Paths, cfg config.
 	if err != nil {
 		return nil, fmt.Errorf("find the user's home: %w", err)
 	}
-	return &takeover.Adopter{Engine: engine, Paths: paths, Config: cfg, UserHome: user, Keychain: keychain(), At: dieAt(),
-		Launchd: launchd.Launchctl{UID: os.Getuid()},
+	a := &takeover.Adopter{Engine: engine, Paths: paths, Config: cfg, UserHome: user, Keychain: keychain(), At: dieAt(),
 		Load: func(ctx context.Context, env map[string]string) (*stack.Project, error) {
 			return stack.Load(ctx, stack.LoadOptions{File: paths.Compose, Env: env, AllowExposed: cfg.Exposure == config.ExposureWarn})
 		},
@@ -149,7 +148,12 @@ func (c *commands) adopter(engine *stack.Engine, paths config.Paths, cfg config.
 			return nil
 		},
 		Report: func(service, message string) { c.io.Progress(service, message) },
-	}, nil
+	}
+	program := standInOf(launchd.DefaultProgram)
+	if _, err := os.Stat(program); err == nil {
+		a.Launchd = launchd.Launchctl{Program: program, UID: os.Getuid()}
+	}
+	return a, nil
 }
 
 // sure asks, unless that was answered on the command line.

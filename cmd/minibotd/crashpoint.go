@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"minibot/rotation"
-	"minibot/secrets/security"
 )
 
 // crashPoint returns what kills this process at a crash point of a rotation: see dieAt.
@@ -48,8 +48,10 @@ func dieBefore(step string) {
 	}
 }
 
-// securityProgram is the program security of macOS, or the one that a test has in its place.
-func securityProgram() string { return cmp.Or(os.Getenv("MINIBOT_SECURITY"), security.DefaultProgram) }
+// standInOf is a program of macOS, or the one that a test names in its place.
+func standInOf(program string) string {
+	return cmp.Or(os.Getenv("MINIBOT_"+strings.ToUpper(filepath.Base(program))), program)
+}
 
 // crashOnSignal panics on SIGUSR1, in a goroutine that nobody waits for, with every value that is in force in the message.
 func crashOnSignal(d *daemon) {

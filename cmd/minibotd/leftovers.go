@@ -145,7 +145,7 @@ func expected(ctx context.Context, paths config.Paths, cfg config.Config) (proje
 
 // keychain asks macOS's program security which items there are; nil on another system. It reads no value and opens no dialog.
 func keychain() func(context.Context) ([]security.Address, error) {
-	program := securityProgram()
+	program := standInOf(security.DefaultProgram)
 	if _, err := os.Stat(program); err != nil {
 		return nil
 	}

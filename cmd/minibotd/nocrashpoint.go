@@ -2,10 +2,7 @@
 
 package main
 
-import (
-	"minibot/rotation"
-	"minibot/secrets/security"
-)
+import "minibot/rotation"
 
 // crashPoint returns nothing to do: only tests are built with crash points.
 func crashPoint() func(rotation.Point) { return func(rotation.Point) {} }
@@ -13,8 +10,8 @@ func crashPoint() func(rotation.Point) { return func(rotation.Point) {} }
 // dieAt returns nothing to do: only tests are built with it.
 func dieAt() func(point string) { return func(string) {} }
 
-// securityProgram is the program security of macOS: only tests have another one.
-func securityProgram() string { return security.DefaultProgram }
+// standInOf returns the program: only tests have another one in its place.
+func standInOf(program string) string { return program }
 
 // crashOnSignal does nothing: only tests are built with it.
 func crashOnSignal(*daemon) {}
