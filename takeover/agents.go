@@ -61,7 +61,7 @@ func lookAtAgent(s Surroundings, file string) Findings {
 // reasonOf says what makes an agent one that minibot replaces, "" for another one, and which scripts it runs.
 func reasonOf(s Surroundings, a launchd.Definition) (reason string, scripts []string) {
 	words := strings.Join(append([]string{a.Program}, a.Arguments...), " ")
-	composes, ours := composeCommand.MatchString(words), mentions(words, s.Home, s.UserHome) || mentions(a.WorkingDirectory, s.Home, s.UserHome)
+	composes, ours := composeCommand.MatchString(words), s.mentionsHome(words) || s.mentionsHome(a.WorkingDirectory)
 	for _, word := range append([]string{a.Program}, a.Arguments...) {
 		script, err := head(word)
 		if !filepath.IsAbs(word) || err != nil || len(script) == 0 || strings.ContainsRune(string(script[:min(len(script), 512)]), 0) {
@@ -69,7 +69,7 @@ func reasonOf(s Surroundings, a launchd.Definition) (reason string, scripts []st
 		}
 		scripts = append(scripts, word)
 		composes = composes || composeCommand.Match(script)
-		ours = ours || mentions(string(script), s.Home, s.UserHome)
+		ours = ours || s.mentionsHome(string(script))
 	}
 	switch {
 	case ours && composes:

@@ -85,7 +85,7 @@ func lookAtLine(s Surroundings, file string, n int, line string) (found Findings
 		one.Advice = "store it with `mb-secrets set`, then remove the line and open a new shell"
 		found = append(found, one)
 	}
-	if m := sourced.FindStringSubmatch(line); m != nil && mentions(m[1], s.Home, s.UserHome) {
+	if m := sourced.FindStringSubmatch(line); m != nil && s.mentionsHome(m[1]) {
 		one := template
 		one.Kind, one.What = KindSource, "the shell reads a file of minibot's folder in"
 		found = append(found, one)
