@@ -64,16 +64,17 @@ func allCalls(s Surroundings, found Findings) []call {
 		files = append(files, filepath.Join(s.UserHome, name))
 	}
 	var named []call
-	seen := map[string]bool{}
+	known := map[call]bool{}
 	for i, file := range files {
 		text, err := head(file)
-		if err != nil || seen[file] {
+		if err != nil {
 			continue // it was said of those that are looked at elsewhere
 		}
-		seen[file] = true
 		for _, c := range calls(file, string(text), i < ours) {
-			if c.concerns(s.Required) {
-				named = append(named, c)
+			same := c
+			same.place = ""
+			if c.concerns(s.Required) && !known[same] {
+				known[same], named = true, append(named, c)
 			}
 		}
 	}

@@ -45,6 +45,12 @@ func TestOddHomes(t *testing.T) {
 			"Library/LaunchAgents/d.plist": file(`<plist version="1.0"><array/></plist>`),
 		}, map[string]string{"export ~/.zshrc:1006": "POSTGRES_PASSWORD", "unread ~/minibot/.env": "", "unread ~/Library/LaunchAgents/a.plist": "",
 			"unread ~/Library/LaunchAgents/b.plist": "", "unread ~/Library/LaunchAgents/c.plist": "", "unread ~/Library/LaunchAgents/d.plist": "", "data ~/minibot/data": ""}},
+		"huge": {map[string]func(string) error{
+			".zshrc":    file("export POSTGRES_PASSWORD=" + canary + "\n" + strings.Repeat("# some line of a shell file\n", 50_000)),
+			".zprofile": file(strings.Repeat("~/minibotx . A1_TOKE=1;", 40_000)), "minibot/a.sh": file("security find-generic-password -s " + strings.Repeat("$(", 500_000)),
+			"minibot/b.sh": file(strings.Repeat("A=$(security find-generic-password -s x); ", 20_000)), "minibot/c.sh": file(strings.Repeat("a\\\n", 300_000)),
+			"minibot/d.sh": file(strings.Repeat("A=`security find-generic-password -s $x`\n", 20_000)),
+		}, map[string]string{"export ~/.zshrc:1": "POSTGRES_PASSWORD", "unread ~/.zshrc": "", "unread ~/minibot/d.sh:1": ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			user := t.TempDir()

@@ -54,9 +54,11 @@ func shellFiles(s Surroundings) Findings {
 		case err != nil:
 			found = append(found, unread(file, "what it says to a shell cannot be read"))
 			continue
+		case len(text) == maxFile:
+			found = append(found, unread(file, "only its first MiB was looked at"))
 		}
 		for n, line := range strings.Split(string(text), "\n") {
-			found = append(found, lookAtLine(s, file, n+1, line)...)
+			found = append(found, lookAtLine(s, file, n+1, bounded(line, maxLine))...)
 		}
 	}
 	return found

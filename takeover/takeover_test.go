@@ -1,6 +1,7 @@
 package takeover
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"html"
@@ -13,6 +14,7 @@ import (
 
 	"minibot/deploy"
 	"minibot/secrets"
+	"minibot/secrets/security"
 	"minibot/stack"
 )
 
@@ -61,6 +63,7 @@ var wanted = map[string]string{
 	"shadow ~/.zshrc:2":                 "",
 	"shadow ~/.zprofile:1":              "",
 	"source ~/.zshrc:5":                 "",
+	"unread ~/.bash_profile:1":          "",
 	"env-file ~/minibot/.env":           "POSTGRES_PASSWORD",
 	"data ~/minibot/data/postgres":      "",
 	"container container minibot-redis": "REDIS_PASSWORD",
@@ -110,7 +113,10 @@ func detect(t *testing.T, user string, files map[string]string, seen func(user s
 		}
 	}
 	project := shippedProject(t)
-	found, err := Detect(t.Context(), Surroundings{UserHome: user, Home: filepath.Join(user, "minibot"), Required: required(project), Project: project, Residents: seen(user)})
+	found, err := Detect(t.Context(), Surroundings{
+		UserHome: user, Home: filepath.Join(user, "minibot"), Required: required(project), Project: project, Residents: seen(user),
+		Keychain: func(context.Context) ([]security.Address, error) { return nil, nil },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
