@@ -45,6 +45,10 @@ func TestOddHomes(t *testing.T) {
 			"Library/LaunchAgents/d.plist": file(`<plist version="1.0"><array/></plist>`),
 		}, map[string]string{"export ~/.zshrc:1006": "POSTGRES_PASSWORD", "unread ~/minibot/.env": "", "unread ~/Library/LaunchAgents/a.plist": "",
 			"unread ~/Library/LaunchAgents/b.plist": "", "unread ~/Library/LaunchAgents/c.plist": "", "unread ~/Library/LaunchAgents/d.plist": "", "data ~/minibot/data": ""}},
+		"labels": {map[string]func(string) error{
+			"Library/LaunchAgents/a.plist": file(plistOf("my gateway; rm -rf ~", "sh", "-c", "cd ~/minibot; docker compose up")),
+			"Library/LaunchAgents/b.plist": file(strings.Replace(plistOf("", "sh", "-c", "cd ~/minibot; docker compose up"), "<key>Label</key><string></string>", "", 1)),
+		}, map[string]string{"agent ~/Library/LaunchAgents/a.plist": "", "agent ~/Library/LaunchAgents/b.plist": ""}},
 		"huge": {map[string]func(string) error{
 			".zshrc":    file("export POSTGRES_PASSWORD=" + canary + "\n" + strings.Repeat("# some line of a shell file\n", 50_000)),
 			".zprofile": file(strings.Repeat("~/minibotx . A1_TOKE=1;", 40_000)), "minibot/a.sh": file("security find-generic-password -s " + strings.Repeat("$(", 500_000)),

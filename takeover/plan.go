@@ -1,6 +1,7 @@
 package takeover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ type Plan struct {
 func (p *Plan) Steps() []string {
 	var steps []string
 	for _, f := range p.Findings.Of(KindAgent) {
-		steps = append(steps, fmt.Sprintf("disable login agent %s and move %s aside", f.Label, f.Place))
+		steps = append(steps, fmt.Sprintf("disable login agent %s and move %s aside", cmp.Or(f.Label, filepath.Base(f.Place)), f.Place))
 	}
 	for _, m := range p.Moves {
 		if m.Container == "" {
