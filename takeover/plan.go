@@ -185,6 +185,13 @@ func (a *Adopter) fromContainer(ctx context.Context, p *Plan, m *Move, old stack
 			break
 		}
 	}
+	if old.Fleeting {
+		return fleeting(*m, old)
+	}
+	if m.Path == "" && m.Kind == postgres && !old.StartedAt.IsZero() {
+		return hint.Wrap(fmt.Errorf("container %s has run, but there are no data of Postgres in it", old.Name),
+			"see whether the disk that has its data is there; `docker rm %s` if they are of no use", hint.Word(old.Name))
+	}
 	if m.Path == "" {
 		p.Why = append(p.Why, fmt.Sprintf("container %s has no data of %s: it is stopped, and service %s begins empty", old.Name, m.Kind, m.Service))
 		return nil
@@ -198,6 +205,17 @@ func (a *Adopter) fromContainer(ctx context.Context, p *Plan, m *Move, old stack
 	}
 	m.Version = strings.TrimSpace(string(version))
 	return a.askRoles(ctx, p, *m, old)
+}
+
+// fleeting refuses a container that could not be stopped without losing it, and says how to keep what it has.
+func fleeting(m Move, old stack.Resident) error {
+	err := fmt.Errorf("container %s cannot be kept: %w", old.Name, stack.ErrFleeting)
+	if _, _, kept := old.DataMount(m.Path); m.Path != "" && !kept {
+		return hint.Wrap(err, "its data are in no volume: `docker cp %s:%s FOLDER` saves them", hint.Word(old.Name), hint.Word(m.Path))
+	}
+	name := hint.Word(old.Name)
+	return hint.Wrap(err, "`docker create --name %s-kept --volumes-from %s %s && docker stop %s && until docker rename %s-kept %s; do sleep 1; done` has another container hold its volumes; then `minibotd adopt` again",
+		name, name, hint.Word(old.Image), name, name, name)
 }
 
 // nameVariable is what the shipped compose file takes the project's name from.

@@ -232,6 +232,11 @@ func TestAdoptFolder(t *testing.T) {
 		fmt.Fprintf(&lines, "%s=%s\n", name, value)
 	}
 	in.must(lines.String(), "mb-secrets", "init")
+	in.docker("run", "--name", in.container("postgres"), "--entrypoint", "true", "-v", in.home+"/absent:/var/lib/postgresql/data", image("MINIBOT_POSTGRES_IMAGE"))
+	if r := in.run("", "minibotd", "adopt", "--yes"); r.code != 1 || !strings.Contains(r.stderr, "has run, but there are no data of Postgres in it") {
+		t.Errorf("adopt from a container whose disk is not there: exit %d, %s", r.code, r.stderr)
+	}
+	in.docker("rm", in.container("postgres"))
 	out := in.must("", "minibotd", "adopt", "--yes")
 	if !strings.Contains(out, "run `minibotd install`") || !strings.Contains(out, "has no data of openclaw") {
 		t.Errorf("adopt: %s", out)
