@@ -80,7 +80,7 @@ func (p *Plan) Steps() []string {
 	return append(steps, "start the stack, and prove that the stored passwords log in")
 }
 
-// Plan looks at everything and changes nothing. What stands in the way of an adoption is an error.
+// Plan looks at everything and changes nothing: a container through which it reads a folder never runs, and is removed. What stands in the way of an adoption is an error.
 func (a *Adopter) Plan(ctx context.Context) (*Plan, error) {
 	journal, err := ReadJournal(a.Paths)
 	if err != nil {
@@ -147,7 +147,7 @@ func (a *Adopter) decide(ctx context.Context, p *Plan, s Surroundings) error {
 			}
 			err = a.fromContainer(ctx, p, &m, *old)
 		case role.Kind == postgres:
-			err = fromFolder(p, &m)
+			err = a.fromFolder(ctx, p, &m)
 		}
 		if err != nil {
 			return err
@@ -249,24 +249,57 @@ func oldPlaces(kind string, old stack.Resident) (places []place) {
 }
 
 // fromFolder takes the one data folder below minibot's home, where no container tells.
-func fromFolder(p *Plan, m *Move) error {
-	found := p.Findings.Of(KindData)
-	if len(found) > 1 {
-		return hint.Wrap(fmt.Errorf("%s and %s both hold data of Postgres, and no container tells which of them counts", found[0].Folder, found[1].Folder),
+func (a *Adopter) fromFolder(ctx context.Context, p *Plan, m *Move) error {
+	versions := map[string]string{}
+	for _, f := range p.Findings.Of(KindData) {
+		version, err := head(filepath.Join(f.Folder, "PG_VERSION"))
+		if err != nil {
+			return fmt.Errorf("read the version of the old data: %w", err)
+		}
+		versions[f.Folder] = string(version)
+	}
+	for _, f := range p.Findings.Of(KindUnread) {
+		version, err := a.askEngine(ctx, p, m.Service, f.Folder)
+		if err != nil {
+			return err
+		}
+		if version != "" {
+			versions[f.Folder] = version
+		}
+	}
+	folders := slices.Sorted(maps.Keys(versions))
+	if len(folders) > 1 {
+		return hint.Wrap(fmt.Errorf("%s and %s both hold data of Postgres, and no container tells which of them counts", folders[0], folders[1]),
 			"move all but one out of minibot's folder")
 	}
-	if len(found) == 0 {
+	if len(folders) == 0 {
 		return nil
 	}
-	version, err := head(filepath.Join(found[0].Folder, "PG_VERSION"))
+	folder, err := filepath.EvalSymlinks(folders[0]) // the engine may not see what a link of this machine points to
 	if err != nil {
-		return fmt.Errorf("read the version of the old data: %w", err)
-	}
-	if m.Folder, err = filepath.EvalSymlinks(found[0].Folder); err != nil { // the engine may not see what a link of this machine points to
 		return fmt.Errorf("find the old data: %w", err)
 	}
-	m.Version = strings.TrimSpace(string(version))
+	m.Folder, m.Version = folder, strings.TrimSpace(versions[folders[0]])
 	return nil
+}
+
+// askEngine has the engine read the version of the data in a folder that only a database's own user may look into; "" for none.
+func (a *Adopter) askEngine(ctx context.Context, p *Plan, service, folder string) (version string, err error) {
+	image := p.project.Services[service].Image
+	if _, missing := a.Engine.ImageSettings(ctx, image); folder == "" || missing != nil { // that it is missing is said later
+		return "", nil
+	}
+	window, at, shut, err := a.Engine.Window(ctx, image, folder)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, shut(context.WithoutCancel(ctx))) }()
+	has, err := a.Engine.HasPath(ctx, window, at+"/PG_VERSION")
+	if err != nil || !has {
+		return "", err
+	}
+	data, err := a.Engine.ReadSmall(ctx, window, at+"/PG_VERSION")
+	return string(data), err
 }
 
 // fitImage has the configuration name an image that runs the data.
