@@ -170,11 +170,11 @@ func folders(root string, deep int, visit func(path string, entries []fs.DirEntr
 	seen := map[string]bool{}
 	var walk func(path string, deep int)
 	walk = func(path string, deep int) {
-		real, err := filepath.EvalSymlinks(path)
-		if err != nil || seen[real] {
+		target, err := filepath.EvalSymlinks(path)
+		if err != nil || seen[target] {
 			return
 		}
-		seen[real] = true
+		seen[target] = true
 		entries, err := os.ReadDir(path)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || !visit(path, entries, err) || deep == 0 {
 			return
