@@ -177,12 +177,35 @@ func (a *Adopter) move(ctx context.Context, p *Plan, m *Move) error {
 	if err := p.journal.write(a.Paths); err != nil {
 		return err
 	}
+	before, err := a.down(ctx, m, nil)
+	if err != nil {
+		return err
+	}
 	if err := a.copyData(ctx, p.project, m, into, target); err != nil {
+		return err
+	}
+	if _, err := a.down(ctx, m, before); err != nil {
 		return err
 	}
 	m.State = moveCopied
 	a.Report(m.Service, fmt.Sprintf("%d files, %s, are copied from %s and compared", m.Files, megabytes(m.Bytes), m.source()))
 	return p.journal.write(a.Paths)
+}
+
+// down makes sure that the old container does not run, nor has run since before: what it has would not be what is copied.
+func (a *Adopter) down(ctx context.Context, m *Move, before *stack.Resident) (*stack.Resident, error) {
+	if m.Container == "" {
+		return nil, nil //nolint:nilnil // a folder does not run
+	}
+	now, err := a.Engine.Resident(ctx, m.Container)
+	if err != nil {
+		return nil, err
+	}
+	if now.Running || before != nil && !now.StartedAt.Equal(before.StartedAt) {
+		return nil, hint.Wrap(fmt.Errorf("container %s was started again before its data were copied", now.Name),
+			"end what starts it, such as a script or a cron job, then `minibotd adopt` again")
+	}
+	return &now, nil
 }
 
 // newFolder is where a service of the new stack has its data, unless its container says otherwise.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -48,7 +49,7 @@ func Roles(p *stack.Project) []Role {
 }
 
 // predecessor finds the container whose place a service takes: by its name, else by the name that scripts gave it, else, among
-// those that have to do with minibot, by a port.
+// those that have to do with minibot, by a port, or by a folder of minibot's home that it has as its data.
 func predecessor(s Surroundings, role Role) *stack.Resident {
 	byName := func(name string) func(stack.Resident) bool {
 		return func(r stack.Resident) bool { return r.Name == name }
@@ -58,6 +59,9 @@ func predecessor(s Surroundings, role Role) *stack.Resident {
 		byName(s.Project.Services[role.Service].Container), byName("minibot-" + role.Kind),
 		func(r stack.Resident) bool {
 			return related(s, r) && slices.ContainsFunc(r.Ports, func(port string) bool { return slices.Contains(ports, port) })
+		},
+		func(r stack.Resident) bool {
+			return slices.ContainsFunc(r.Mounts, func(m stack.Mount) bool { return s.keeps(role.Kind, m) })
 		},
 	} {
 		for _, r := range s.Residents {
@@ -69,13 +73,24 @@ func predecessor(s Surroundings, role Role) *stack.Resident {
 	return nil
 }
 
+// keeps reports whether a mount is of a folder below minibot's home in which a database, or OpenClaw, has its data.
+func (s Surroundings) keeps(kind string, m stack.Mount) bool {
+	is := map[string]bool{
+		postgres: m.Target == path.Dir(postgresData) || strings.HasPrefix(m.Target+"/", postgresData+"/"),
+		openclaw: path.Base(m.Target) == path.Base(openclawData),
+	}
+	return m.Bind && s.inHome(m.Source) && is[kind]
+}
+
+// inHome reports whether a path is that of minibot's home, or below it.
+func (s Surroundings) inHome(path string) bool {
+	return slices.ContainsFunc(s.homes(), func(home string) bool { return path == home || strings.HasPrefix(path, home+"/") })
+}
+
 // related reports whether a container has to do with minibot: by its name, its project's, or a folder that is below minibot's home.
 func related(s Surroundings, r stack.Resident) bool {
-	inHome := func(path string) bool {
-		return slices.ContainsFunc(s.homes(), func(home string) bool { return path == home || strings.HasPrefix(path, home+"/") })
-	}
-	return strings.Contains(strings.ToLower(r.Name+" "+r.Project), "minibot") || inHome(r.Directory) ||
-		slices.ContainsFunc(r.Mounts, func(m stack.Mount) bool { return m.Bind && inHome(m.Source) })
+	return strings.Contains(strings.ToLower(r.Name+" "+r.Project), "minibot") || s.inHome(r.Directory) ||
+		slices.ContainsFunc(r.Mounts, func(m stack.Mount) bool { return m.Bind && s.inHome(m.Source) })
 }
 
 // containers finds those in whose place minibot's own will be, and what else is in their way.

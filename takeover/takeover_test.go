@@ -199,7 +199,17 @@ func TestOnlyRelatedContainersAreTakenOver(t *testing.T) {
 			t.Errorf("%s would be taken over by %s", r.Name, role.Service)
 		}
 	}
-	s.Residents[0].Directory = "/home/x/minibot/cache"
+	for target, want := range map[string]bool{"/var/lib/postgresql/data": true, "/var/lib/postgresql": true, "/var/lib/postgresql/data/pgdata": true, "/var/lib/postgresql/wal": false, "/srv": false} {
+		s.Residents[0] = stack.Resident{ID: "5", Name: "db", Project: "server", Mounts: []stack.Mount{{Target: target, Source: "/home/x/minibot/data/pg", Bind: true}}}
+		if r := predecessor(s, Role{Service: "postgres", Kind: postgres}); want != (r != nil) {
+			t.Errorf("the container that has a folder of minibot's home at %s: %+v", target, r)
+		}
+		s.Residents[0].Mounts[0].Source = "/home/x/minibots/data/pg"
+		if r := predecessor(s, Role{Service: "postgres", Kind: postgres}); r != nil {
+			t.Errorf("the container of another folder at %s would be taken over", target)
+		}
+	}
+	s.Residents[0] = stack.Resident{ID: "4", Name: "blog-cache", Project: "blog", Ports: []string{"6379"}, Directory: "/home/x/minibot/cache"}
 	if r := predecessor(s, Role{Service: "redis", Kind: redis}); r == nil {
 		t.Error("a container whose compose file lies in minibot's folder is not found")
 	}

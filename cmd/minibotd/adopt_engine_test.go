@@ -174,6 +174,24 @@ func TestAdopt(t *testing.T) {
 		t.Fatalf("adopt was not killed in the middle: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	h.env = h.env[:len(h.env)-1]
+	again, ended := make(chan struct{}), make(chan struct{})
+	go func() { // a cron job that keeps the old stack up
+		defer close(ended)
+		for {
+			select {
+			case <-again:
+				return
+			default:
+				h.tryDocker("start", h.container("redis")+"-before-minibot")
+			}
+		}
+	}()
+	if r := h.run("", "minibotd", "adopt", "--yes"); r.code != 1 || !strings.Contains(r.stderr, "-before-minibot was started again") {
+		t.Errorf("adopt beside a cron job: exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	close(again)
+	<-ended
+	h.docker("stop", h.container("redis")+"-before-minibot")
 	before := h.sums()
 	h.start() // as launchd would after a crash
 	h.until("stopped", 30*time.Second, func(s control.Status) bool { return s.Phase == control.PhaseStopped })
