@@ -92,11 +92,11 @@ type Surroundings struct {
 
 // homes are the paths of minibot's home: as it is called, and where a link leads to.
 func (s Surroundings) homes() []string {
-	real, err := filepath.EvalSymlinks(s.Home)
-	if err != nil || real == s.Home {
+	target, err := filepath.EvalSymlinks(s.Home)
+	if err != nil || target == s.Home {
 		return []string{s.Home}
 	}
-	return []string{s.Home, real}
+	return []string{s.Home, target}
 }
 
 // mentionsHome reports whether text names minibot's home, or something in it.
