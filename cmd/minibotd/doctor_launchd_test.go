@@ -18,16 +18,7 @@ func atADesktop(t *testing.T) (*patient, *launchdtest.Launchd) {
 	t.Helper()
 	l := launchdtest.Start(t)
 	p := sound(t)
-	cache, err := os.UserCacheDir()
-	p.must(err)
-	p.must(os.MkdirAll(cache, 0o700))
-	p.programs, err = os.MkdirTemp(cache, "minibot-doctor-")
-	p.must(err)
-	t.Cleanup(func() {
-		if err := os.RemoveAll(p.programs); err != nil {
-			t.Error(err)
-		}
-	})
+	p.programs = lasting(t)
 	for _, name := range []string{"minibotd", "mb-secrets"} {
 		if out, err := exec.CommandContext(t.Context(), "cp", filepath.Join(programs, name), p.programs).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
@@ -36,6 +27,28 @@ func atADesktop(t *testing.T) (*patient, *launchdtest.Launchd) {
 	p.env = append(p.env, "MINIBOT_MANAGER=launchd", "HOME="+l.UserHome(), "PATH="+p.programs+":"+filepath.Dir(l.Launchctl())+":"+os.Getenv("PATH"))
 	p.shell("minibotd install", "")
 	return p, l
+}
+
+// lasting makes a folder, which ends with the test, outside of those for temporary files.
+func lasting(t *testing.T) string {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err == nil {
+		err = os.MkdirAll(cache, 0o700)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(cache, "minibot-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // TestDoctorMendsTheAgent plants faults in the LaunchAgent of an installation that is up under launchd.
