@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"minibot/control"
+	"minibot/hint"
 	"minibot/launchd"
 )
 
@@ -26,6 +27,9 @@ func (v *visit) agentIsRight(context.Context) []Finding {
 	have, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return []Finding{finding(Failure, v.minibotd("install"), "%s does not exist: nothing starts minibotd at login", path)}
+	}
+	if info, statErr := os.Stat(path); statErr == nil && info.IsDir() {
+		return []Finding{finding(Failure, "mv "+hint.Word(path)+" "+hint.Word(path+".away")+" && "+v.minibotd("install"), "%s is a folder: nothing starts minibotd at login", path)}
 	}
 	if err != nil {
 		return []Finding{unknown("%s cannot be read", path)}

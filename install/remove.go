@@ -20,6 +20,7 @@ type Removal struct {
 	Paths   config.Paths
 	Manager Manager                                                                // nil where nothing starts minibotd at login
 	Keep    bool                                                                   // leave the stack running, with its secrets in memory
+	Project func() (string, error)                                                 // the project that a daemon loaded last; "" for none ever; nil is not known
 	Operate func(context.Context, control.Operation, func(control.Progress)) error // orders to the daemon
 	Purge   *Purge                                                                 // nil keeps secrets and data
 
@@ -82,6 +83,11 @@ func (r *Removal) stop(ctx context.Context, report func(string)) (string, error)
 		}
 		report(p.Message)
 	})
+	if err != nil && r.Project != nil {
+		if project, projectErr := r.Project(); projectErr == nil && project == "" {
+			return "minibotd never had a stack up", nil
+		}
+	}
 	if err != nil {
 		return "", hint.Wrap(fmt.Errorf("stop the stack: %w", err), "`minibotd doctor` says what is wrong; `minibotd uninstall --keep-running` leaves it running")
 	}
@@ -94,7 +100,7 @@ func (r *Removal) unloaded(ctx context.Context) (string, bool, error) {
 		return "no minibotd runs", !runs, err
 	}
 	path, err := r.definition()
-	return r.Manager.Name() + " does not run minibotd", !runs && !exists(path), err
+	return r.Manager.Name() + " does not run minibotd", !runs && !isFile(path), err
 }
 
 // unload is not ended by an interruption: a daemon that is half gone is started again by nobody.
@@ -102,7 +108,11 @@ func (r *Removal) unload(ctx context.Context, report func(string)) (string, erro
 	ctx, cancel := insist(ctx, loadTimeout)
 	defer cancel()
 	if r.Manager != nil {
-		if err := r.Manager.Unload(ctx, report); err != nil {
+		path, err := r.definition()
+		if err == nil {
+			err = oneAtATime(ctx, path, report, func() error { return r.Manager.Unload(ctx, report) })
+		}
+		if err != nil {
 			return "", err
 		}
 	}
@@ -143,7 +153,13 @@ func (r *Removal) end(ctx context.Context, report func(string)) error {
 
 func (r *Removal) undefined(context.Context) (string, bool, error) {
 	path, err := r.definition()
-	return "there is no " + path, !exists(path), err
+	return "there is no " + path, !isFile(path), err
+}
+
+// isFile tells whether a definition may be at path: a file or a symlink. A folder is nobody's definition.
+func isFile(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && !info.IsDir()
 }
 
 // undefine removes the definition, and has a manager that keeps what it read forget it.
@@ -153,7 +169,7 @@ func (r *Removal) undefine(ctx context.Context, _ func(string)) (string, error) 
 		err = os.Remove(path)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("remove the definition: %w", err)
+		return "", hint.Wrap(fmt.Errorf("remove the definition: %w", err), "look at the disk and the owner of %s, and try again", filepath.Dir(path))
 	}
 	if m, ok := r.Manager.(interface{ Forget(context.Context) error }); ok {
 		return "", m.Forget(ctx)

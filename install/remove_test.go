@@ -113,9 +113,17 @@ func TestUninstallKilledAndCarriedOn(t *testing.T) {
 func TestUninstallThatCannotStopTheStack(t *testing.T) {
 	m, r, _ := installedAt(t)
 	r.Operate = func(context.Context, control.Operation, func(control.Progress)) error { return control.ErrUnreachable }
+	r.Project = func() (string, error) { return "minibot", nil }
 	if _, err := outcomes(t, false, r.Uninstall); !errors.Is(err, control.ErrUnreachable) || m.running == "" || !exists(m.path) {
 		t.Errorf("%v", err)
 	}
+	keep := *r
+	r.Project = func() (string, error) { return "", nil }
+	if got, err := outcomes(t, false, r.Uninstall); err != nil || got[0] != "stack done" || exists(m.path) || exists(intentBefore(r.Paths)) {
+		t.Errorf("where there never was a stack: %q, %v", got, err)
+	}
+	m, r, _ = installedAt(t)
+	r.Operate = keep.Operate
 	r.Keep = true
 	if got, err := outcomes(t, false, r.Uninstall); err != nil || got[0] != "stack already" || exists(m.path) {
 		t.Errorf("%q, %v", got, err)

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -209,6 +212,44 @@ func TestInstallBesideADaemonThatWasStartedByHand(t *testing.T) {
 	}
 	m.term()
 	m.install()
+}
+
+// TestOutputThatIsCutOff has nobody read what install and uninstall say, as when a tee or a pager has ended: they are done all the same.
+func TestOutputThatIsCutOff(t *testing.T) {
+	t.Parallel()
+	m := onAMac(t, alone(t))
+	unheard := func(args ...string) {
+		t.Helper()
+		read, write, err := os.Pipe()
+		if err == nil {
+			err = read.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), filepath.Join(programs, "minibotd"), args...)
+		cmd.Env, cmd.Stderr = m.environ(), write
+		if err := errors.Join(cmd.Run(), write.Close()); err != nil {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+	unheard("install", "--program", m.program)
+	before, err := m.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.update()
+	unheard("install", "--program", m.program)
+	if after, err := m.status(); err != nil || after.PID == before.PID {
+		t.Errorf("the upgrade: %v, pid %d, then %d", err, before.PID, after.PID)
+	}
+	unheard("uninstall")
+	if _, err := os.Lstat(m.plist()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after uninstall: %v", err)
+	}
+	if _, _, code := m.Run("print", m.Target(launchd.Label)); code != 113 {
+		t.Errorf("launchctl print: exit %d", code)
+	}
 }
 
 func TestInstallReplacesAnotherInstallationOnlyWhenTold(t *testing.T) {

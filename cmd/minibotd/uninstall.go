@@ -50,6 +50,7 @@ func (c *commands) uninstall(ctx context.Context, f uninstallFlags) error {
 	if f.purge && !f.dryRun && !c.io.Interactive() {
 		return hint.Wrap(commandline.Usage("--purge asks at a terminal, and there is none"), "run `minibotd uninstall --purge` at a terminal, or without --purge")
 	}
+	results := persist()
 	paths, err := c.configured()
 	if err != nil && f.purge { // a broken configuration keeps nobody from an uninstall, but what is to go must be known
 		return err
@@ -67,6 +68,7 @@ func (c *commands) uninstall(ctx context.Context, f uninstallFlags) error {
 		}
 	}
 	outcomes, err := c.carryOut(ctx, f.dryRun, f.asJSON, removal.Uninstall)
+	results()
 	switch {
 	case err != nil:
 		return err
@@ -92,7 +94,8 @@ func (c *commands) removal(ctx context.Context, paths config.Paths, f uninstallF
 	if err != nil {
 		return nil, err
 	}
-	removal := &installer.Removal{Paths: paths, Manager: m, Keep: f.keep, Operate: (&control.Client{Socket: paths.Socket}).Operate}
+	removal := &installer.Removal{Paths: paths, Manager: m, Keep: f.keep, Operate: (&control.Client{Socket: paths.Socket}).Operate,
+		Project: lockdown.In(paths).LastProject}
 	if f.purge {
 		p, err := c.purge(paths)
 		if err != nil {

@@ -92,7 +92,7 @@ func TestLifeWithoutAManager(t *testing.T) {
 	if _, err := in.status(); err != nil {
 		t.Errorf("a dry run ends it: %v", err)
 	}
-	expect("uninstall", in.run("", "minibotd", "uninstall", "--keep-running"), 0, "supervisor of yours", "uninstalled")
+	expect("uninstall", in.run("", "minibotd", "uninstall"), 0, "never had a stack up", "supervisor of yours", "uninstalled")
 	in.ended()
 	// A unit that was written when there was a systemd would start it at the next login.
 	unit := filepath.Join(settings, "systemd", "user", systemd.Unit)
