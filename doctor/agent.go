@@ -6,12 +6,12 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 
 	"minibot/control"
+	"minibot/hint"
 	"minibot/launchd"
 )
 
@@ -28,6 +28,9 @@ func (v *visit) agentIsRight(context.Context) []Finding {
 	if errors.Is(err, fs.ErrNotExist) {
 		return []Finding{finding(Failure, v.minibotd("install"), "%s does not exist: nothing starts minibotd at login", path)}
 	}
+	if info, statErr := os.Stat(path); statErr == nil && info.IsDir() {
+		return []Finding{finding(Failure, "mv "+hint.Word(path)+" "+hint.Word(path+".away")+" && "+v.minibotd("install"), "%s is a folder: nothing starts minibotd at login", path)}
+	}
 	if err != nil {
 		return []Finding{unknown("%s cannot be read", path)}
 	}
@@ -37,7 +40,7 @@ func (v *visit) agentIsRight(context.Context) []Finding {
 	if err != nil {
 		return append(found, finding(Warning, v.advised(err), "cannot tell: %s", withHint(err)))
 	}
-	found = append(found, v.loaded(state)...)
+	found = append(found, v.loaded(path, state)...)
 	if !state.Session {
 		return orOK(found, "%s is minibotd's own; it is loaded at the next login", path)
 	}
@@ -77,15 +80,14 @@ func (v *visit) differs(path string, have, want []byte) []Finding {
 	return found
 }
 
-// loaded says what keeps an installed agent from running.
-func (v *visit) loaded(state launchd.State) []Finding {
-	enable := "systemctl --user enable --now minibotd"
-	if v.Agent.Name() == "launchd" {
-		enable = "launchctl enable " + launchd.Launchctl{UID: v.UID}.Target(launchd.Label)
-	}
+// loaded says what keeps an installed agent from running; path is its definition's.
+func (v *visit) loaded(path string, state launchd.State) []Finding {
 	var found []Finding
-	if state.Disabled {
-		found = append(found, finding(Failure, enable,
+	switch {
+	case state.Disabled && v.Agent.Name() == "systemd":
+		found = append(found, finding(Failure, "systemctl --user enable --now "+filepath.Base(path), "it is disabled and is not started at login"))
+	case state.Disabled:
+		found = append(found, finding(Failure, "launchctl enable "+launchd.Launchctl{UID: v.UID}.Target(launchd.Label),
 			"it is disabled and is not started at login; System Settings, Login Items may have it switched off too (`sudo sfltool dumpbtm` lists them)"))
 	}
 	switch {
@@ -161,30 +163,4 @@ func (v *visit) starting() string {
 		return v.minibotd("kickstart")
 	}
 	return v.minibotd("install")
-}
-
-// versions compares the two programs and the running daemon.
-func (v *visit) versions(ctx context.Context) []Finding {
-	var found []Finding
-	if status, err := v.status(); err == nil && status.Version != v.Version {
-		found = append(found, finding(Failure, v.minibotd("kickstart"), "minibotd runs as version %s, this program is %s", status.Version, v.Version))
-	}
-	const install = "scripts/install.sh"
-	beside := filepath.Join(filepath.Dir(v.Self), "mb-secrets")
-	if _, err := os.Stat(beside); errors.Is(err, fs.ErrNotExist) {
-		if path, err := exec.LookPath("mb-secrets"); err == nil {
-			beside = path
-		}
-	}
-	said, err := ask(ctx, beside, "version")
-	version, isIts := strings.CutPrefix(strings.TrimSpace(said.stdout), "mb-secrets ")
-	switch {
-	case err != nil:
-		found = append(found, finding(Warning, install, "cannot tell: %v", err))
-	case said.exit != 0 || !isIts || len(strings.Fields(version)) != 1:
-		found = append(found, unknown("mb-secrets gives an answer that minibot does not know"))
-	case version != v.Version:
-		found = append(found, finding(Failure, install, "mb-secrets is version %s, minibotd is %s", version, v.Version))
-	}
-	return orOK(found, "minibotd and mb-secrets are %s", v.Version)
 }

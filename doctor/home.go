@@ -125,7 +125,7 @@ func (v *visit) logs(context.Context) []Finding {
 		}
 		return []Finding{ok("there is no %s: the log goes to stderr or the journal", dir)}
 	}
-	return orOK(v.folder(dir, 0o077), "the daemon's own log is minibotd.log in %s; under systemd, `journalctl --user -u minibotd`", dir)
+	return orOK(v.folder(dir, 0o077), "the daemon's own log is minibotd.log in %s; under systemd, `journalctl --user -u minibot`", dir)
 }
 
 // compose names every fault of the compose file.

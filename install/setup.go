@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -53,6 +54,9 @@ func (i *Installation) Check(ctx context.Context) error {
 	have, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if errors.Is(err, syscall.EISDIR) {
+		err = hint.Wrap(err, "move it away: `mv %s %s`", hint.Word(path), hint.Word(path+".away"))
 	}
 	if err != nil {
 		return fmt.Errorf("read what is installed: %w", err)
@@ -258,7 +262,7 @@ func (l *loading) do(ctx context.Context, report func(string)) (string, error) {
 	}
 	ctx, cancel := insist(ctx, loadTimeout)
 	defer cancel()
-	err := l.Manager.Load(ctx, report)
+	err := oneAtATime(ctx, l.path, report, func() error { return l.Manager.Load(ctx, report) })
 	if errors.Is(err, launchd.ErrNoSession) {
 		return "", errSkipped{"there is no desktop session: minibotd starts at the next login at the Mac's desktop, also over Screen Sharing"}
 	}

@@ -251,7 +251,8 @@ func TestRelease(t *testing.T) {
 	tree := committed(t)
 	release := filepath.Join(tree, "scripts", "release")
 	compiler := t.TempDir()
-	standIn(t, compiler, "go", `while [ $# != 0 ]; do [ "$1" = -o ] && out=$2; shift; done
+	standIn(t, compiler, "go", `echo 'work that goes on' >>"$TREE/docs/security.md"
+while [ $# != 0 ]; do [ "$1" = -o ] && out=$2; shift; done
 for p in minibotd mb-secrets; do echo "$p $GOOS/$GOARCH cgo=$CGO_ENABLED" >"$out$p"; chmod 755 "$out$p"; done`)
 	apple, calls := mac(t, "not set")
 	for name, c := range map[string]struct {
@@ -269,7 +270,8 @@ for p in minibotd mb-secrets; do echo "$p $GOOS/$GOARCH cgo=$CGO_ENABLED" >"$out
 		var sums []string
 		for range 2 {
 			out := t.TempDir()
-			if _, err := run(t, []string{"PATH=" + compiler + ":" + path}, release, "v1.2.3", out); err != nil {
+			must(t, "git", "-C", tree, "checkout", "-q", ".")
+			if _, err := run(t, []string{"PATH=" + compiler + ":" + path, "TREE=" + tree}, release, "v1.2.3", out); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 			for _, archive := range c.archives {
@@ -278,6 +280,9 @@ for p in minibotd mb-secrets; do echo "$p $GOOS/$GOARCH cgo=$CGO_ENABLED" >"$out
 					if !strings.Contains(list, "minibot-v1.2.3-"+archive+"/"+file+"\n") {
 						t.Errorf("%s: %s has no %s", name, archive, file)
 					}
+				}
+				if text := must(t, "tar", "-xzOf", filepath.Join(out, "minibot-v1.2.3-"+archive+".tar.gz"), "minibot-v1.2.3-"+archive+"/docs/security.md"); strings.Contains(text, "work that goes on") {
+					t.Errorf("%s: %s has what is in no commit", name, archive)
 				}
 			}
 			must(t, "bash", "-c", `cd "$1" && sha256sum --check --strict SHA256SUMS`, "sums", out)
