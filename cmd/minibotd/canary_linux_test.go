@@ -64,11 +64,7 @@ func newCanaryRun(t *testing.T) *canaryRun {
 	c.installation = install(t, c.proxy.host(), patient, map[string]string{
 		"MINIBOT_POSTGRES_PORT": freePort(t), "MINIBOT_REDIS_PORT": freePort(t), "MINIBOT_OPENCLAW_PORT": freePort(t), "MINIBOT_TELEGRAM": "false",
 	})
-	config, err := os.ReadFile(c.file("config.toml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.write("config.toml", "log_level = \"debug\"\n"+string(config))
+	c.configure(`log_level = "debug"`)
 	c.direct = *c.installation
 	c.direct.engine = engine
 	return c
