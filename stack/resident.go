@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,13 +31,16 @@ type Resident struct {
 	Mounts                      []Mount   // sorted by target; Memory is told of tmpfs mounts only, not of volumes
 	Variables                   []string  // names of its environment, sorted
 	Settings                    map[string]string
+	// Unseen is why it could not be inspected, nil for one that was. Of such a one ID, Name, Image, Project, Service, Directory, Made, Running and, while it
+	// runs, Ports are known.
+	Unseen error
 }
 
 // settings are the variables whose values are no secrets and say where and whose data are.
 var settings = []string{"PGDATA", "PG_MAJOR", "POSTGRES_USER", "POSTGRES_DB"}
 
-// Residents inspects every container on the engine, running or not, sorted by name. What vanished meanwhile is skipped. It
-// changes nothing.
+// Residents inspects every container on the engine, running or not, sorted by name. What vanished meanwhile is skipped, and one that cannot
+// be inspected, as engines have them after a crash, is Unseen. It fails when the engine does not list them or is gone. It changes nothing.
 func (e *Engine) Residents(ctx context.Context) ([]Resident, error) {
 	brief, cancel := briefly(ctx)
 	defer cancel()
@@ -49,8 +54,11 @@ func (e *Engine) Residents(ctx context.Context) ([]Resident, error) {
 		if errors.Is(err, ErrNoContainer) {
 			continue
 		}
-		if err != nil {
+		if err != nil && (ctx.Err() != nil || lost(err)) {
 			return nil, err
+		}
+		if err != nil {
+			r = unseen(c, err)
 		}
 		all = append(all, r)
 	}
@@ -66,7 +74,27 @@ func (e *Engine) Resident(ctx context.Context, id string) (Resident, error) {
 	if err != nil {
 		return Resident{}, wrapContainer(err, "inspect container %s", shortID(id))
 	}
+	if info.ContainerJSONBase == nil || info.State == nil || info.HostConfig == nil {
+		return Resident{}, fmt.Errorf("inspect container %s: the engine says nothing of its state", shortID(id))
+	}
 	return residentOf(info), nil
+}
+
+// unseen is what a list alone says of a container.
+func unseen(c container.Summary, why error) Resident {
+	r := Resident{ID: c.ID, Name: shortID(c.ID), Image: c.Image, Project: c.Labels[api.ProjectLabel], Service: c.Labels[api.ServiceLabel],
+		Directory: c.Labels[api.WorkingDirLabel], Made: c.Labels[madeLabel] != "", Running: c.State == container.StateRunning, Unseen: why}
+	if len(c.Names) > 0 {
+		r.Name = strings.TrimPrefix(c.Names[0], "/")
+	}
+	for _, port := range c.Ports {
+		if port.PublicPort != 0 {
+			r.Ports = append(r.Ports, strconv.Itoa(int(port.PublicPort)))
+		}
+	}
+	slices.Sort(r.Ports)
+	r.Ports = slices.Compact(r.Ports)
+	return r
 }
 
 func residentOf(info container.InspectResponse) Resident {

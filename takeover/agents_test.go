@@ -36,7 +36,14 @@ func TestDisableAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // once more, as after an end in the middle
-		undo, err := DisableAgent(t.Context(), found[0], control)
+		var undo []string
+		err := DisableAgent(t.Context(), found[0], control, func(commands []string) error {
+			undo = commands
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("the undo is noted after the effect: %v", err)
+			}
+			return nil
+		})
 		if err != nil || len(undo) != 3 || !strings.Contains(undo[0], Aside+".2") {
 			t.Fatalf("%q, %v", undo, err)
 		}

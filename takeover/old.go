@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"minibot/hint"
 	"minibot/secrets"
 	"minibot/stack"
 )
@@ -81,6 +82,13 @@ func containers(s Surroundings) Findings {
 	}
 	var found Findings
 	taken := map[string]bool{}
+	for _, r := range s.Residents {
+		if r.Unseen != nil {
+			taken[r.ID] = true
+			found = append(found, Finding{Kind: KindUnread, Place: "container " + r.Name, What: fmt.Sprintf("the engine does not show it: %v", r.Unseen),
+				Advice: "see what `docker inspect " + hint.Word(r.Name) + "` says; `docker rm` it if it is of no use, or start the engine anew"})
+		}
+	}
 	for _, role := range Roles(s.Project) {
 		r := predecessor(s, role)
 		if r == nil || taken[r.ID] {

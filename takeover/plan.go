@@ -13,6 +13,7 @@ import (
 	"minibot/config"
 	"minibot/hint"
 	"minibot/secrets"
+	"minibot/secrets/security"
 	"minibot/stack"
 )
 
@@ -25,7 +26,9 @@ type Adopter struct {
 	UserHome string
 	// Load loads the compose file with these variables.
 	Load    func(ctx context.Context, env map[string]string) (*stack.Project, error)
-	Launchd Launchctl
+	Launchd Launchctl // nil where there is no launchd: no agent runs there
+	// Keychain is that of Surroundings.
+	Keychain func(ctx context.Context) ([]security.Address, error)
 	// Hold keeps the whole stack down until it is called with false, also over restarts of minibotd and of the machine.
 	Hold   func(down bool) error
 	Report func(service, message string)
@@ -91,10 +94,13 @@ func (a *Adopter) Plan(ctx context.Context) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := Surroundings{UserHome: a.UserHome, Home: a.Paths.Home, Required: required(project), Project: project, Residents: residents}
+	s := Surroundings{UserHome: a.UserHome, Home: a.Paths.Home, Required: required(project), Project: project, Residents: residents, Keychain: a.Keychain}
 	p := &Plan{Project: project.Name, Moves: []Move{}, Env: map[string]string{}, project: project, journal: journal}
 	if p.Findings, err = Detect(ctx, s); err != nil {
 		return nil, err
+	}
+	if a.Launchd == nil {
+		p.Findings = slices.DeleteFunc(p.Findings, func(f Finding) bool { return f.Kind == KindAgent })
 	}
 	switch {
 	case journal != nil && journal.Done != nil:
@@ -132,6 +138,9 @@ func (a *Adopter) decide(ctx context.Context, p *Plan, s Surroundings) error {
 		old := predecessor(s, role)
 		var err error
 		switch {
+		case old != nil && old.Unseen != nil:
+			err = hint.Wrap(fmt.Errorf("container %s seems to have the data of %s, and cannot be looked at: %w", old.Name, role.Service, old.Unseen),
+				"see what `docker inspect %s` says; start the engine anew, or `docker rm` the container if its data are of no use", hint.Word(old.Name))
 		case old != nil:
 			if slices.ContainsFunc(p.Moves, func(known Move) bool { return known.Container == old.ID }) {
 				continue

@@ -1,6 +1,7 @@
 package takeover
 
 import (
+	"errors"
 	"fmt"
 	"html"
 	"maps"
@@ -224,6 +225,23 @@ func TestShellLines(t *testing.T) {
 	} {
 		if got := names(exported(line, required)); got != want {
 			t.Errorf("%s: %q, want %q", line, got, want)
+		}
+	}
+}
+
+// TestContainerThatCannotBeLookedAt is said, and where it seems to have data of the stack, nothing begins without it.
+func TestContainerThatCannotBeLookedAt(t *testing.T) {
+	project := shippedProject(t)
+	broken := errors.New("layer does not exist")
+	for name, stops := range map[string]bool{"minibot-redis": true, "blog": false} {
+		s := Surroundings{Home: "/home/x/minibot", Project: project, Residents: []stack.Resident{{ID: "1", Name: name, Unseen: broken}}}
+		found := containers(s)
+		if len(found) != 1 || found[0].Kind != KindUnread || !strings.Contains(found[0].What, "layer does not exist") || found[0].Advice == "" {
+			t.Errorf("%s: %+v", name, found)
+		}
+		err := (&Adopter{}).decide(t.Context(), &Plan{project: project}, s)
+		if stops != errors.Is(err, broken) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -137,8 +137,7 @@ func (c *commands) adopter(engine *stack.Engine, paths config.Paths, cfg config.
 	if err != nil {
 		return nil, fmt.Errorf("find the user's home: %w", err)
 	}
-	return &takeover.Adopter{Engine: engine, Paths: paths, Config: cfg, UserHome: user, At: dieAt(),
-		Launchd: launchd.Launchctl{UID: os.Getuid()},
+	a := &takeover.Adopter{Engine: engine, Paths: paths, Config: cfg, UserHome: user, Keychain: keychain(), At: dieAt(),
 		Load: func(ctx context.Context, env map[string]string) (*stack.Project, error) {
 			return stack.Load(ctx, stack.LoadOptions{File: paths.Compose, Env: env, AllowExposed: cfg.Exposure == config.ExposureWarn})
 		},
@@ -149,7 +148,12 @@ func (c *commands) adopter(engine *stack.Engine, paths config.Paths, cfg config.
 			return nil
 		},
 		Report: func(service, message string) { c.io.Progress(service, message) },
-	}, nil
+	}
+	program := standInOf(launchd.DefaultProgram)
+	if _, err := os.Stat(program); err == nil {
+		a.Launchd = launchd.Launchctl{Program: program, UID: os.Getuid()}
+	}
+	return a, nil
 }
 
 // sure asks, unless that was answered on the command line.
@@ -195,8 +199,12 @@ func allSet(ctx context.Context, paths config.Paths, cfg config.Config, a *takeo
 		return nil
 	}
 	advice := "mb-secrets init"
-	if files := plan.Findings.Of(takeover.KindEnvFile); len(files) > 0 {
-		advice = files[0].Advice
+	for _, kind := range []takeover.Kind{takeover.KindEnvFile, takeover.KindKeychain} {
+		for _, f := range plan.Findings.Of(kind) {
+			if slices.ContainsFunc(f.Secrets, func(n secrets.Name) bool { return slices.Contains(missing, string(n)) }) {
+				advice = f.Advice
+			}
+		}
 	}
 	return hint.Wrap(fmt.Errorf("%w: %s", secrets.ErrNotFound, strings.Join(missing, ", ")), "%s", advice)
 }

@@ -6,19 +6,22 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"minibot/config"
 	"minibot/console"
+	"minibot/deploy"
 	"minibot/hint"
 	installer "minibot/install"
 	"minibot/launchd"
+	"minibot/secrets/security"
 	"minibot/stack"
 	"minibot/takeover"
 )
 
-// leftoversTimeout is how long install may look at the engine for containers of an older stack; it goes on without an engine.
+// leftoversTimeout is how long the engine, and on a Mac the Keychain, may take to say what an older stack left there; it goes on without.
 const leftoversTimeout = 10 * time.Second
 
 // leftovers sees to what shell scripts left behind, before anything is installed: it says what there is, refuses while there are data
@@ -90,7 +93,7 @@ func unadopted(found takeover.Findings) string {
 }
 
 // detect looks for leftovers, and whether data were adopted already. Without an engine, or with a compose file that does not load, it
-// leaves containers out, and warns of the first.
+// leaves containers out, and warns of it.
 func (c *commands) detect(ctx context.Context, paths config.Paths) (found takeover.Findings, adopted bool, err error) {
 	user, err := os.UserHomeDir()
 	if err != nil {
@@ -104,21 +107,57 @@ func (c *commands) detect(ctx context.Context, paths config.Paths) (found takeov
 	if err != nil {
 		return nil, false, err
 	}
-	s := takeover.Surroundings{UserHome: user, Home: paths.Home}
-	project, err := stack.Load(ctx, stack.LoadOptions{File: paths.Compose, Env: cfg.Env, AllowExposed: cfg.Exposure == config.ExposureWarn})
-	if err == nil { // otherwise there is none yet, or minibotd will say what is wrong with it
+	s := takeover.Surroundings{UserHome: user, Home: paths.Home, Keychain: keychain()}
+	project, err := expected(ctx, paths, cfg)
+	if err == nil {
 		s.Project = project
 		for _, r := range project.Requirements {
 			s.Required = append(s.Required, r.Name)
 		}
-		if s.Residents, err = residents(ctx, cfg); err != nil {
-			c.io.Warn("containers of an older stack were not looked for: %v", err)
-		}
-	} else if ctx.Err() != nil {
-		return nil, false, err
+		s.Residents, err = residents(ctx, cfg)
+	}
+	if ctx.Err() != nil {
+		return nil, false, ctx.Err()
+	}
+	if err != nil {
+		c.io.Warn("containers of an older stack were not looked for: %v", err)
 	}
 	found, err = takeover.Detect(ctx, s)
 	return found, journal != nil && journal.Done != nil, err
+}
+
+// expected is the project that minibotd is to keep up: that of the compose file, or, before there is one, of the shipped one.
+func expected(ctx context.Context, paths config.Paths, cfg config.Config) (project *stack.Project, err error) {
+	file := paths.Compose
+	if _, none := os.Stat(file); errors.Is(none, fs.ErrNotExist) {
+		var dir string
+		if dir, err = os.MkdirTemp("", "minibot-"); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		file = filepath.Join(dir, "compose.yaml")
+		if err = os.WriteFile(file, deploy.ComposeFile, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return stack.Load(ctx, stack.LoadOptions{File: file, Env: cfg.Env, AllowExposed: cfg.Exposure == config.ExposureWarn})
+}
+
+// keychain asks macOS's program security which items there are; nil on another system. It reads no value and opens no dialog.
+func keychain() func(context.Context) ([]security.Address, error) {
+	program := standInOf(security.DefaultProgram)
+	if _, err := os.Stat(program); err != nil {
+		return nil
+	}
+	return func(ctx context.Context) ([]security.Address, error) {
+		ctx, cancel := context.WithTimeout(ctx, leftoversTimeout)
+		defer cancel()
+		store, err := security.Open(ctx, security.Options{Program: program})
+		if err != nil {
+			return nil, err
+		}
+		return store.Addresses(ctx)
+	}
 }
 
 // residents are the containers of the engine.
@@ -153,11 +192,13 @@ func (c *commands) disableAgents(ctx context.Context, agents takeover.Findings, 
 				continue
 			}
 		}
-		undo, err := takeover.DisableAgent(ctx, agent, m.Launchctl)
+		err := takeover.DisableAgent(ctx, agent, m.Launchctl, func(undo []string) error {
+			c.io.Say("disabling %s; to undo it:\n  %s", console.Escape(agent.Place), escaped(undo))
+			return nil
+		})
 		if err != nil {
 			return err
 		}
-		c.io.Say("disabled; to undo it:\n  %s", escaped(undo))
 	}
 	return nil
 }
