@@ -295,6 +295,7 @@ for p in minibotd mb-secrets; do echo "$p $GOOS/$GOARCH cgo=$CGO_ENABLED" >"$out
 						t.Errorf("%s: %s has no %s", name, archive, file)
 					}
 				}
+				asGoreleaser(t, list)
 				if text := must(t, "tar", "-xzOf", filepath.Join(out, "minibot-v1.2.3-"+archive+".tar.gz"), "minibot-v1.2.3-"+archive+"/docs/security.md"); strings.Contains(text, "work that goes on") {
 					t.Errorf("%s: %s has what is in no commit", name, archive)
 				}
