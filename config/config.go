@@ -36,8 +36,8 @@ type Config struct {
 	Exposure    string            `toml:"exposure" comment:"a compose file that passes secrets on in the clear is refused: refuse, or taken and shown in status: warn"`
 	KeepAwake   bool              `toml:"keep_awake" comment:"macOS: the system does not go to sleep while minibotd runs and there is mains power"`
 	Engine      Engine            `toml:"engine"`
-	Env         map[string]string `toml:"env" comment:"what the compose file interpolates; never a secret"`
 	Log         Log               `toml:"log" comment:"the daemon's own log, minibotd.log, where stderr is launchd's file; elsewhere the log goes to stderr"`
+	Env         map[string]string `toml:"env" comment:"what the compose file interpolates; never a secret. The last table, so that lines can be added at the end of the file"`
 }
 
 // Log bounds the daemon's own log.

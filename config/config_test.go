@@ -174,3 +174,21 @@ func TestEnsureHome(t *testing.T) {
 		t.Errorf("another owner: %v", err)
 	}
 }
+
+// TestLinesForEnvCanBeAdded adds a line to the end of a new file, as README has it done with the images that were built here.
+func TestLinesForEnvCanBeAdded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.toml")
+	if err := Write(path, Default()); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, append(text, "MINIBOT_REDIS_IMAGE = \"redis:canary\"\n"...), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := Load(filepath.Dir(path)); err != nil || c.Env["MINIBOT_REDIS_IMAGE"] != "redis:canary" {
+		t.Errorf("%v, %v", c.Env, err)
+	}
+}

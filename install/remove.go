@@ -89,7 +89,7 @@ func (r *Removal) stop(ctx context.Context, report func(string)) (string, error)
 		}
 	}
 	if err != nil {
-		return "", hint.Wrap(fmt.Errorf("stop the stack: %w", err), "`minibotd doctor` says what is wrong; `minibotd uninstall --keep-running` leaves it running")
+		return "", hint.Wrap(fmt.Errorf("stop the stack: %w", err), "`minibotd doctor` says what is wrong; `minibotd uninstall --keep-running` leaves it running; `minibotd start` takes the stop back")
 	}
 	return "the stack is down", nil
 }

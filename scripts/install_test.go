@@ -138,6 +138,20 @@ func TestInstallScriptThatFailsLeavesTheOldPrograms(t *testing.T) {
 	}
 }
 
+func TestInstallScriptPutsProgramsInPlaceOnly(t *testing.T) {
+	prefix := t.TempDir()
+	from, calls := built(t, "new")
+	if _, err := run(t, nil, "./install.sh", "--programs-only", "--from", from, "--prefix", prefix); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(read(t, filepath.Join(prefix, "bin", "minibotd")), "# new") {
+		t.Error("minibotd is not in place")
+	}
+	if _, err := os.Stat(calls); !os.IsNotExist(err) {
+		t.Errorf("something was called: %v", err)
+	}
+}
+
 func TestInstallScriptDryRunChangesNothing(t *testing.T) {
 	prefix := filepath.Join(t.TempDir(), "prefix")
 	from, calls := built(t, "new")
@@ -281,6 +295,7 @@ for p in minibotd mb-secrets; do echo "$p $GOOS/$GOARCH cgo=$CGO_ENABLED" >"$out
 						t.Errorf("%s: %s has no %s", name, archive, file)
 					}
 				}
+				asGoreleaser(t, list)
 				if text := must(t, "tar", "-xzOf", filepath.Join(out, "minibot-v1.2.3-"+archive+".tar.gz"), "minibot-v1.2.3-"+archive+"/docs/security.md"); strings.Contains(text, "work that goes on") {
 					t.Errorf("%s: %s has what is in no commit", name, archive)
 				}
