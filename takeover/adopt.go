@@ -1,6 +1,7 @@
 package takeover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,7 +56,7 @@ func (a *Adopter) Carry(ctx context.Context, p *Plan) error {
 			return err
 		}
 		a.at("agent/disabled")
-		a.Report("", "login agent "+f.Label+" is disabled")
+		a.Report("", "login agent "+cmp.Or(f.Label, f.Place)+" is disabled")
 	}
 	if err := a.stopOld(ctx, p); err != nil {
 		return err

@@ -54,14 +54,18 @@ func lookAtAgent(s Surroundings, file string) Findings {
 	if reason == "" {
 		return nil
 	}
-	return Findings{{Kind: KindAgent, Place: file, Label: a.Label, scripts: scripts, What: "login agent " + a.Label + " " + reason,
+	called := a.Label
+	if !launchd.ValidLabel(a.Label) { // nor does launchctl take it as a word of its own
+		a.Label, called = "", filepath.Base(file)
+	}
+	return Findings{{Kind: KindAgent, Place: file, Label: a.Label, scripts: scripts, What: "login agent " + called + " " + reason,
 		Will: "disable it, end it, and move the file aside", Advice: "it would start the old stack beside minibot's"}}
 }
 
 // reasonOf says what makes an agent one that minibot replaces, "" for another one, and which scripts it runs.
 func reasonOf(s Surroundings, a launchd.Definition) (reason string, scripts []string) {
 	words := strings.Join(append([]string{a.Program}, a.Arguments...), " ")
-	composes, ours := composeCommand.MatchString(words), mentions(words, s.Home, s.UserHome) || mentions(a.WorkingDirectory, s.Home, s.UserHome)
+	composes, ours := composeCommand.MatchString(words), s.mentionsHome(words) || s.mentionsHome(a.WorkingDirectory)
 	for _, word := range append([]string{a.Program}, a.Arguments...) {
 		script, err := head(word)
 		if !filepath.IsAbs(word) || err != nil || len(script) == 0 || strings.ContainsRune(string(script[:min(len(script), 512)]), 0) {
@@ -69,7 +73,7 @@ func reasonOf(s Surroundings, a launchd.Definition) (reason string, scripts []st
 		}
 		scripts = append(scripts, word)
 		composes = composes || composeCommand.Match(script)
-		ours = ours || mentions(string(script), s.Home, s.UserHome)
+		ours = ours || s.mentionsHome(string(script))
 	}
 	switch {
 	case ours && composes:
@@ -93,8 +97,8 @@ type Launchctl interface {
 // Aside is what is appended to the name of an agent's file that is moved aside.
 const Aside = ".disabled-by-minibot"
 
-// DisableAgent keeps a found agent from starting: it disables the label, ends what runs of it, and moves its file aside, never over another one. One
-// that is not loaded, or a machine without a desktop session, is no error. note is given the commands that undo it before anything is
+// DisableAgent keeps a found agent from starting: it disables the label, ends what runs of it, and moves its file aside, never over another one. Of
+// one without a label that launchctl takes only the file is moved, so that what runs goes on until the session ends. One that is not loaded, or a machine without a desktop session, is no error. note is given the commands that undo it before anything is
 // changed; its error ends it. It can be repeated wherever it ended, and gives note the same commands then.
 func DisableAgent(ctx context.Context, f Finding, control Launchctl, note func(undo []string) error) error {
 	if f.Kind != KindAgent {

@@ -31,6 +31,11 @@ const (
 	addArguments  = findArguments + "pwXT"
 )
 
+// maxLine is the part of a line that is looked at, in bytes: no person writes a longer one.
+const maxLine = 8 << 10
+
+func bounded(text string, size int) string { return text[:min(len(text), max(size, 0))] }
+
 // calls finds where a script names items. Lines that end with a backslash go on in the next one.
 func calls(file, text string, ours bool) []call {
 	var found []call
@@ -39,11 +44,12 @@ func calls(file, text string, ours bool) []call {
 		if line == "" {
 			first = n + 1
 		}
-		if before, ok := strings.CutSuffix(physical, `\`); ok {
-			line += before + " "
+		before, goesOn := strings.CutSuffix(physical, `\`)
+		line += bounded(before, maxLine-len(line))
+		if goesOn {
+			line += bounded(" ", maxLine-len(line))
 			continue
 		}
-		line += physical
 		if !strings.HasPrefix(strings.TrimSpace(line), "#") {
 			for _, c := range callsOf(line) {
 				c.place, c.ours = at(file, first), ours
@@ -155,8 +161,8 @@ func (c call) names(service, account string) bool {
 
 // like compares a text with a word in which anything may stand.
 func like(word, text string) bool {
-	if word == "" {
-		return true
+	if word == "" || !strings.ContainsRune(word, anything) {
+		return word == "" || word == text
 	}
 	parts := strings.Split(word, string(anything))
 	for i, part := range parts {

@@ -64,16 +64,17 @@ func allCalls(s Surroundings, found Findings) []call {
 		files = append(files, filepath.Join(s.UserHome, name))
 	}
 	var named []call
-	seen := map[string]bool{}
+	known := map[call]bool{}
 	for i, file := range files {
 		text, err := head(file)
-		if err != nil || seen[file] {
+		if err != nil {
 			continue // it was said of those that are looked at elsewhere
 		}
-		seen[file] = true
 		for _, c := range calls(file, string(text), i < ours) {
-			if c.concerns(s.Required) {
-				named = append(named, c)
+			same := c
+			same.place = ""
+			if c.concerns(s.Required) && !known[same] {
+				known[same], named = true, append(named, c)
 			}
 		}
 	}
@@ -83,25 +84,19 @@ func allCalls(s Surroundings, found Findings) []call {
 // scripts are the files of minibot's folder that a shell may run or read, two folders deep.
 func scripts(home string) []string {
 	var files []string
-	// A folder that cannot be listed is said by who looks for data there.
-	_ = filepath.WalkDir(home, func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return nil //nolint:nilerr // see above
-		case entry.IsDir():
-			below, err := filepath.Rel(home, path)
-			if err == nil && (strings.Count(below, string(filepath.Separator)) >= 2 || entry.Name() == ".git" || entry.Name() == "node_modules") {
-				return fs.SkipDir
-			}
-			return err
-		case slices.Contains([]string{".sh", ".zsh", ".bash", ".command", ".env", ".envrc"}, filepath.Ext(path)):
-			files = append(files, path)
-		case filepath.Ext(path) == "":
-			if text, err := head(path); err == nil && bytes.HasPrefix(text, []byte("#!")) {
-				files = append(files, path)
+	folders(home, 2, func(path string, entries []fs.DirEntry, _ error) bool { // one that cannot be listed is said by who looks for data there
+		for _, entry := range entries {
+			file := filepath.Join(path, entry.Name())
+			switch filepath.Ext(file) {
+			case ".sh", ".zsh", ".bash", ".command", ".env", ".envrc":
+				files = append(files, file)
+			case "":
+				if text, err := head(file); err == nil && bytes.HasPrefix(text, []byte("#!")) {
+					files = append(files, file)
+				}
 			}
 		}
-		return nil
+		return true
 	})
 	return files
 }

@@ -111,7 +111,7 @@ func TestKeychainItemsOfScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{
-		"item minibot-postgres (you)": "POSTGRES_PASSWORD minibot/bin/put:2", "item minibot-redis (you)": "REDIS_PASSWORD minibot/bin/put:2",
+		"item minibot-postgres (you)": "POSTGRES_PASSWORD minibot/env.sh:1", "item minibot-redis (you)": "REDIS_PASSWORD minibot/bin/put:2",
 		"item minibot (ANTHROPIC_API_KEY)": "ANTHROPIC_API_KEY .zshrc:2", "item minibot (telegram)": "TELEGRAM_BOT_TOKEN .zshrc:2",
 		"item gateway it's ()": "OPENCLAW_GATEWAY_TOKEN minibot/env.sh:3", "item agent (you)": " up.sh:2",
 	}

@@ -1,11 +1,11 @@
 package takeover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -53,7 +53,7 @@ type Plan struct {
 func (p *Plan) Steps() []string {
 	var steps []string
 	for _, f := range p.Findings.Of(KindAgent) {
-		steps = append(steps, fmt.Sprintf("disable login agent %s and move %s aside", f.Label, f.Place))
+		steps = append(steps, fmt.Sprintf("disable login agent %s and move %s aside", cmp.Or(f.Label, filepath.Base(f.Place)), f.Place))
 	}
 	for _, m := range p.Moves {
 		if m.Container == "" {
@@ -232,19 +232,22 @@ func oldPlaces(kind string, old stack.Resident) (places []place) {
 
 // fromFolder takes the one data folder below minibot's home, where no container tells.
 func fromFolder(p *Plan, m *Move) error {
-	folders := p.Findings.Of(KindData)
-	if len(folders) > 1 {
-		return hint.Wrap(fmt.Errorf("%s and %s both hold data of Postgres, and no container tells which of them counts", folders[0].Folder, folders[1].Folder),
+	found := p.Findings.Of(KindData)
+	if len(found) > 1 {
+		return hint.Wrap(fmt.Errorf("%s and %s both hold data of Postgres, and no container tells which of them counts", found[0].Folder, found[1].Folder),
 			"move all but one out of minibot's folder")
 	}
-	if len(folders) == 0 {
+	if len(found) == 0 {
 		return nil
 	}
-	version, err := os.ReadFile(filepath.Join(folders[0].Folder, "PG_VERSION"))
+	version, err := head(filepath.Join(found[0].Folder, "PG_VERSION"))
 	if err != nil {
 		return fmt.Errorf("read the version of the old data: %w", err)
 	}
-	m.Folder, m.Version = folders[0].Folder, strings.TrimSpace(string(version))
+	if m.Folder, err = filepath.EvalSymlinks(found[0].Folder); err != nil { // the engine may not see what a link of this machine points to
+		return fmt.Errorf("find the old data: %w", err)
+	}
+	m.Version = strings.TrimSpace(string(version))
 	return nil
 }
 

@@ -54,9 +54,11 @@ func shellFiles(s Surroundings) Findings {
 		case err != nil:
 			found = append(found, unread(file, "what it says to a shell cannot be read"))
 			continue
+		case len(text) == maxFile:
+			found = append(found, unread(file, "only its first MiB was looked at"))
 		}
 		for n, line := range strings.Split(string(text), "\n") {
-			found = append(found, lookAtLine(s, file, n+1, line)...)
+			found = append(found, lookAtLine(s, file, n+1, bounded(line, maxLine))...)
 		}
 	}
 	return found
@@ -85,7 +87,7 @@ func lookAtLine(s Surroundings, file string, n int, line string) (found Findings
 		one.Advice = "store it with `mb-secrets set`, then remove the line and open a new shell"
 		found = append(found, one)
 	}
-	if m := sourced.FindStringSubmatch(line); m != nil && mentions(m[1], s.Home, s.UserHome) {
+	if m := sourced.FindStringSubmatch(line); m != nil && s.mentionsHome(m[1]) {
 		one := template
 		one.Kind, one.What = KindSource, "the shell reads a file of minibot's folder in"
 		found = append(found, one)

@@ -11,6 +11,7 @@ package takeover
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -87,6 +88,20 @@ type Surroundings struct {
 	Residents []stack.Resident // the containers of the engine; nil where there is none
 	// Keychain returns where the items of the keychains lie. It is asked only where a script names items; nil where there is no Keychain.
 	Keychain func(ctx context.Context) ([]security.Address, error)
+}
+
+// homes are the paths of minibot's home: as it is called, and where a link leads to.
+func (s Surroundings) homes() []string {
+	real, err := filepath.EvalSymlinks(s.Home)
+	if err != nil || real == s.Home {
+		return []string{s.Home}
+	}
+	return []string{s.Home, real}
+}
+
+// mentionsHome reports whether text names minibot's home, or something in it.
+func (s Surroundings) mentionsHome(text string) bool {
+	return slices.ContainsFunc(s.homes(), func(home string) bool { return mentions(text, home, s.UserHome) })
 }
 
 // Detect looks for what shell scripts left behind. What is not there is no finding; what cannot be read is one. It only

@@ -92,8 +92,8 @@ func unadopted(found takeover.Findings) string {
 	return ""
 }
 
-// detect looks for leftovers, and whether data were adopted already. Without an engine, or with a compose file that does not load, it
-// leaves containers out, and warns of it.
+// detect looks for leftovers, and whether data were adopted already. Without an engine it leaves
+// containers out, and warns of it.
 func (c *commands) detect(ctx context.Context, paths config.Paths) (found takeover.Findings, adopted bool, err error) {
 	user, err := os.UserHomeDir()
 	if err != nil {
@@ -108,7 +108,7 @@ func (c *commands) detect(ctx context.Context, paths config.Paths) (found takeov
 		return nil, false, err
 	}
 	s := takeover.Surroundings{UserHome: user, Home: paths.Home, Keychain: keychain()}
-	project, err := expected(ctx, paths, cfg)
+	project, err := c.expected(ctx, paths, cfg)
 	if err == nil {
 		s.Project = project
 		for _, r := range project.Requirements {
@@ -126,21 +126,31 @@ func (c *commands) detect(ctx context.Context, paths config.Paths) (found takeov
 	return found, journal != nil && journal.Done != nil, err
 }
 
-// expected is the project that minibotd is to keep up: that of the compose file, or, before there is one, of the shipped one.
-func expected(ctx context.Context, paths config.Paths, cfg config.Config) (project *stack.Project, err error) {
-	file := paths.Compose
-	if _, none := os.Stat(file); errors.Is(none, fs.ErrNotExist) {
-		var dir string
-		if dir, err = os.MkdirTemp("", "minibot-"); err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-		file = filepath.Join(dir, "compose.yaml")
-		if err = os.WriteFile(file, deploy.ComposeFile, 0o600); err != nil {
-			return nil, err
+// expected is the project that minibotd is to keep up: that of the compose file, or, where there is none of minibot's yet, the shipped one.
+func (c *commands) expected(ctx context.Context, paths config.Paths, cfg config.Config) (project *stack.Project, err error) {
+	o := stack.LoadOptions{File: paths.Compose, Env: cfg.Env, AllowExposed: cfg.Exposure == config.ExposureWarn}
+	if _, none := os.Lstat(paths.Compose); !errors.Is(none, fs.ErrNotExist) {
+		const rename = "if it is an older stack's, rename it: minibot's own belongs there"
+		project, err := stack.Load(ctx, o)
+		switch {
+		case err == nil && len(project.Requirements) > 0:
+			return project, nil
+		case err == nil:
+			c.io.Warn("%s asks for no secrets; %s", paths.Compose, rename)
+		default:
+			c.io.Warn("%v; %s", err, rename)
 		}
 	}
-	return stack.Load(ctx, stack.LoadOptions{File: file, Env: cfg.Env, AllowExposed: cfg.Exposure == config.ExposureWarn})
+	dir, err := os.MkdirTemp("", "minibot-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	o.File = filepath.Join(dir, "compose.yaml")
+	if err := os.WriteFile(o.File, deploy.ComposeFile, 0o600); err != nil {
+		return nil, err
+	}
+	return stack.Load(ctx, o)
 }
 
 // keychain asks macOS's program security which items there are; nil on another system. It reads no value and opens no dialog.

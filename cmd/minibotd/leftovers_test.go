@@ -121,10 +121,18 @@ func TestInstallLooksBeforeThereIsAnything(t *testing.T) {
 	}
 	m.put(filepath.Join(m.UserHome(), ".zshrc"), "export K=$(security find-generic-password -s minibot-redis -w)\n")
 	m.keychain().Add(standin.Item{Service: "minibot-redis", Account: "you", Value: []byte("canary-exported"), Partition: standin.Tool})
-	r := m.run("", "minibotd", "install", "--program", m.program, "--dry-run")
-	for _, want := range []string{"mb-secrets set REDIS_PASSWORD", "were not looked for"} {
-		if r.code != 0 || !strings.Contains(r.stderr, want) {
-			t.Errorf("exit %d, nothing of %q:\n%s", r.code, want, r.stderr)
+	looked := func(words ...string) {
+		t.Helper()
+		r := m.run("", "minibotd", "install", "--program", m.program, "--dry-run")
+		for _, want := range append(words, "mb-secrets set REDIS_PASSWORD", "were not looked for") {
+			if r.code != 0 || !strings.Contains(r.stderr, want) {
+				t.Errorf("exit %d, nothing of %q:\n%s", r.code, want, r.stderr)
+			}
 		}
 	}
+	looked()
+	m.write("compose.yaml", "services: { db: { image: x, container_name: minibot-postgres } }\n")
+	looked("compose.yaml asks for no secrets", "rename it")
+	m.write("compose.yaml", "services: { db: { image: x, environment: { PASSWORD: \"${PASSWORD}\" } } }\n")
+	looked("compose.yaml:1", "rename it")
 }
