@@ -72,6 +72,11 @@ for p in minibotd mb-secrets; do echo "$p $GOOS/$GOARCH cgo=$CGO_ENABLED" >"$out
 	}
 }
 
+// TestReleaseAfterRelease: what the first one left must be no change of the tree to the second.
+func TestReleaseAfterRelease(t *testing.T) {
+	must(t, "git", "-C", "..", "check-ignore", "-q", "dist/v1.2.3/minibot.rb")
+}
+
 func TestReleaseRefuses(t *testing.T) {
 	tree := committed(t)
 	release := filepath.Join(tree, "scripts", "release")
