@@ -102,10 +102,17 @@ func Load(home string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	text, err := os.ReadFile(paths.Config)
+	info, err := os.Stat(paths.Config)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Default(), nil
 	}
+	if err == nil && !info.Mode().IsRegular() { // a FIFO would be waited for
+		return Config{}, hint.Wrap(fmt.Errorf("%w: %s is no file", ErrInvalid, paths.Config), "move it away: `mv %s %s`", hint.Word(paths.Config), hint.Word(paths.Config+".away"))
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	text, err := os.ReadFile(paths.Config)
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,7 +12,6 @@ import (
 	"strings"
 
 	"minibot/control"
-	"minibot/hint"
 	"minibot/launchd"
 )
 
@@ -24,12 +24,12 @@ func (v *visit) agentIsRight(context.Context) []Finding {
 	if err != nil {
 		return []Finding{finding(Failure, v.advised(err), "%s", withHint(err))}
 	}
+	if away, is := other(path); is {
+		return []Finding{finding(Failure, away+" && "+v.minibotd("install"), "%s is no file: nothing starts minibotd at login", path)}
+	}
 	have, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return []Finding{finding(Failure, v.minibotd("install"), "%s does not exist: nothing starts minibotd at login", path)}
-	}
-	if info, statErr := os.Stat(path); statErr == nil && info.IsDir() {
-		return []Finding{finding(Failure, "mv "+hint.Word(path)+" "+hint.Word(path+".away")+" && "+v.minibotd("install"), "%s is a folder: nothing starts minibotd at login", path)}
 	}
 	if err != nil {
 		return []Finding{unknown("%s cannot be read", path)}
@@ -136,6 +136,8 @@ func (v *visit) daemon(context.Context) []Finding {
 	switch {
 	case errors.Is(err, control.ErrUnreachable):
 		return []Finding{finding(Failure, v.starting(), "minibotd does not run: nothing watches the stack")}
+	case errors.Is(err, context.DeadlineExceeded):
+		return []Finding{finding(Failure, v.anew(), "minibotd runs and does not answer")}
 	case err != nil:
 		return []Finding{finding(Failure, v.advised(err), "%s", withHint(err))}
 	}
@@ -152,6 +154,19 @@ func (v *visit) daemon(context.Context) []Finding {
 		message += ": " + status.Reason
 	}
 	return []Finding{finding(Warning, v.minibotd("status"), "%s", message)}
+}
+
+// anew is the command that ends a daemon and has it started again; "" where it cannot be told which process it is.
+func (v *visit) anew() string {
+	if v.Agent != nil {
+		if state, err := v.agent(); err == nil && state.Loaded {
+			return v.minibotd("kickstart")
+		}
+	}
+	if pid, err := control.DaemonPID(v.Paths.DaemonLock); err == nil && pid > 0 {
+		return fmt.Sprintf("kill -9 %d; %s", pid, v.minibotd("run"))
+	}
+	return ""
 }
 
 // starting is the command that starts minibotd.

@@ -79,7 +79,7 @@ func TestDoctorMendsTheAgent(t *testing.T) {
 		{"program is missing", func() { change("/minibotd</string>", "/gone</string>") }, "not there", "minibotd install"},
 		{"no plist", func() { p.must(os.Remove(plist)) }, "does not exist", "minibotd install"},
 		{"no property list", func() { p.must(os.WriteFile(plist, []byte("#!/bin/sh\n"), 0o600)) }, "XML", "minibotd install"},
-		{"a folder", func() { p.must(os.Remove(plist)); p.must(os.Mkdir(plist, 0o700)) }, "is a folder", "mv "},
+		{"a folder", func() { p.must(os.Remove(plist)); p.must(os.Mkdir(plist, 0o700)) }, "is no file", "mv "},
 		{"others may write", func() { p.must(os.Chmod(plist, 0o666)) }, "mode 0666", "chmod go-w "},
 		{"disabled", func() { p.shell("launchctl disable "+l.Target(launchd.Label), "") }, "disabled", enable},
 		{"not loaded", func() {

@@ -24,8 +24,9 @@ func newOwner(t *testing.T) (in *installation, shell func(line, stdin string) (s
 	in = install(t, "", string(deploy.ComposeFile), map[string]string{
 		"MINIBOT_POSTGRES_PORT": freePort(t), "MINIBOT_REDIS_PORT": freePort(t), "MINIBOT_OPENCLAW_PORT": freePort(t), "MINIBOT_TELEGRAM": "false",
 	})
-	release := released(t, "v1.2.0-canary")
-	if out, err := exec.CommandContext(t.Context(), "cp", "-R", "../../scripts", release).CombinedOutput(); err != nil {
+	const version = "v1.1.0-canary"
+	release := filepath.Join(t.TempDir(), "minibot-"+version+"-darwin-universal")
+	if out, err := exec.CommandContext(t.Context(), "sh", "-ec", `cp -R "$1" "$2"; cp -R ../../scripts "$2"`, "unpack", released(t, version), release).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	env := append(os.Environ(), "HOME="+home, "XDG_CACHE_HOME=", "MINIBOT_HOME=", "MINIBOT_MANAGER=launchd", "NO_COLOR=1",

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,15 +15,30 @@ import (
 	"minibot/doctor"
 )
 
-// released builds both programs as a release of that version, and returns their folder.
+// releases are the folders of what was released, by version, for all tests.
+var releases struct {
+	sync.Mutex
+	built map[string]string
+}
+
+// released builds both programs as a release of that version, once, and returns their folder.
 func released(t *testing.T, version string) string {
 	t.Helper()
-	dir := t.TempDir()
+	releases.Lock()
+	defer releases.Unlock()
+	if dir, ok := releases.built[version]; ok {
+		return dir
+	}
+	dir := filepath.Join(programs, version)
 	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "crashpoints", "-trimpath",
 		"-ldflags", "-s -w -X minibot/control.Version="+version, "-o", dir+"/", "minibot/cmd/...")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	if releases.built == nil {
+		releases.built = map[string]string{}
+	}
+	releases.built[version] = dir
 	return dir
 }
 
@@ -54,16 +70,26 @@ func (u *upgraded) is(when, version, started string) {
 	if now := u.started("a"); now != started {
 		u.t.Errorf("%s: the container was started at %s, then %s", when, started, now)
 	}
-	cmd := exec.CommandContext(u.t.Context(), filepath.Join(u.prefix, "bin", "minibotd"), "doctor", "--json")
-	cmd.Env = u.environ()
+	u.mac.isSound(when, filepath.Join(u.prefix, "bin", "minibotd"), version)
+}
+
+// isSound holds that doctor, asked by that program, finds nothing about what starts minibotd and about versions.
+func (m *mac) isSound(when, program, version string) {
+	m.t.Helper()
+	cmd := exec.CommandContext(m.t.Context(), program, "doctor", "--json")
+	cmd.Env = m.environ()
 	out, _ := cmd.Output() // 1 for what else it finds here
 	var report doctorReport
 	if err := json.Unmarshal(out, &report); err != nil {
-		u.t.Fatalf("%s: %v: %s", when, err, out)
+		m.t.Fatalf("%s: %v: %s", when, err, out)
 	}
-	want := doctor.Finding{Check: "versions", State: doctor.OK, Message: "minibotd and mb-secrets are " + version}
-	if !slices.Contains(report.Findings, want) {
-		u.t.Errorf("%s: want %+v in %+v", when, want, report.Findings)
+	for _, f := range report.Findings {
+		if (f.Check == "agent" || f.Check == "versions") && f.State != doctor.OK {
+			m.t.Errorf("%s: %+v", when, f)
+		}
+	}
+	if want := (doctor.Finding{Check: "versions", State: doctor.OK, Message: "minibotd and mb-secrets are " + version}); !slices.Contains(report.Findings, want) {
+		m.t.Errorf("%s: want %+v in %+v", when, want, report.Findings)
 	}
 }
 
