@@ -24,6 +24,7 @@ type Resident struct {
 	Project, Service, Directory string // of compose; "" for none
 	Made                        bool   // by [Engine.Create], or the keeper of a minibot project
 	Running                     bool
+	Fleeting                    bool      // the engine removes it, with its anonymous volumes, as soon as it ends: docker run --rm
 	StartedAt                   time.Time // zero for one that never was
 	Restart                     string    // its restart policy: "no", "always", …
 	User                        string    // whom it runs as; "" is root
@@ -35,6 +36,9 @@ type Resident struct {
 	// runs, Ports are known.
 	Unseen error
 }
+
+// ErrFleeting says that the engine removes a container, and what data it has in anonymous volumes, as soon as it ends.
+var ErrFleeting = errors.New("it was run with --rm: the engine removes it and its data when it ends")
 
 // settings are the variables whose values are no secrets and say where and whose data are.
 var settings = []string{"PGDATA", "PG_MAJOR", "POSTGRES_USER", "POSTGRES_DB"}
@@ -99,7 +103,7 @@ func unseen(c container.Summary, why error) Resident {
 
 func residentOf(info container.InspectResponse) Resident {
 	p := postureOf(info, nil)
-	r := Resident{ID: p.ID, Name: p.Container, Project: p.Project, Service: p.Service, Running: p.Running, Restart: p.Restart, Mounts: p.Mounts,
+	r := Resident{ID: p.ID, Name: p.Container, Project: p.Project, Service: p.Service, Running: p.Running, Restart: p.Restart, Mounts: p.Mounts, Fleeting: info.HostConfig.AutoRemove,
 		StartedAt: engineTime(info.State.StartedAt), Settings: map[string]string{}}
 	for _, bindings := range info.HostConfig.PortBindings {
 		for _, b := range bindings {
@@ -171,17 +175,21 @@ func (e *Engine) CheckImages(ctx context.Context, p *Project) error {
 }
 
 // Retire keeps a container from being started by the engine again, and stops it: with signal, or its own stop signal where that
-// is "". What has not ended a minute later is stopped as [Engine.Stop] does. One that does not run is no error; nothing is removed.
+// is "". What has not ended a minute later is stopped as [Engine.Stop] does. One that does not run is no error; nothing is removed: one that the
+// engine would remove is left running, with ErrFleeting.
 func (e *Engine) Retire(ctx context.Context, id, signal string) error {
-	brief, cancel := briefly(ctx)
-	_, err := e.docker.ContainerUpdate(brief, id, container.UpdateConfig{RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled}})
-	cancel()
-	if err != nil {
-		return e.wrapNamed(ctx, err, "set the restart policy of", id)
-	}
 	r, err := e.Resident(ctx, id)
 	if err != nil {
 		return err
+	}
+	if r.Fleeting {
+		return fmt.Errorf("stop container %s: %w", r.Name, ErrFleeting)
+	}
+	brief, cancel := briefly(ctx)
+	_, err = e.docker.ContainerUpdate(brief, id, container.UpdateConfig{RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled}})
+	cancel()
+	if err != nil {
+		return e.wrapNamed(ctx, err, "set the restart policy of", id)
 	}
 	if r.Running && signal != "" {
 		if err := e.Signal(ctx, id, signal); err != nil && !cerrdefs.IsConflict(err) { // it may have just ended

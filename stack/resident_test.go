@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -36,5 +37,20 @@ func TestResidentsGoOnWithoutOne(t *testing.T) {
 	delete(engine, "/containers/json")
 	if all, err := engine.engine(t).Residents(t.Context()); err == nil {
 		t.Errorf("an engine that lists nothing: %+v", all)
+	}
+}
+
+// TestRetireLeavesWhatWouldBeRemoved asks the engine for nothing that would end a container of docker run --rm.
+func TestRetireLeavesWhatWouldBeRemoved(t *testing.T) {
+	ask := func(w http.ResponseWriter, r *http.Request) {
+		t.Errorf("%s %s", r.Method, r.URL)
+		w.WriteHeader(http.StatusNoContent)
+	}
+	engine := fakeEngine{
+		"/containers/c/json":   says(`{"Id":"c","Name":"/c","State":{"Running":true},"HostConfig":{"AutoRemove":true},"Config":{}}`),
+		"/containers/c/update": ask, "/containers/c/kill": ask, "/containers/c/stop": ask,
+	}
+	if err := engine.engine(t).Retire(t.Context(), "c", "SIGINT"); !errors.Is(err, ErrFleeting) {
+		t.Errorf("retired: %v", err)
 	}
 }

@@ -149,7 +149,9 @@ func dataFolders(s Surroundings) Findings {
 	var found Findings
 	folders(s.Home, 4, func(path string, _ []fs.DirEntry, err error) bool {
 		if errors.Is(err, fs.ErrPermission) { // a database's folder is its server's own
-			found = append(found, unread(path, "it cannot be looked into; it may hold data"))
+			closed := unread(path, "it is another user's, and cannot be looked into; it may hold data")
+			closed.Folder = path
+			found = append(found, closed)
 		}
 		major, err := head(filepath.Join(path, "PG_VERSION"))
 		if err != nil { // no database
@@ -168,11 +170,11 @@ func folders(root string, deep int, visit func(path string, entries []fs.DirEntr
 	seen := map[string]bool{}
 	var walk func(path string, deep int)
 	walk = func(path string, deep int) {
-		real, err := filepath.EvalSymlinks(path)
-		if err != nil || seen[real] {
+		target, err := filepath.EvalSymlinks(path)
+		if err != nil || seen[target] {
 			return
 		}
-		seen[real] = true
+		seen[target] = true
 		entries, err := os.ReadDir(path)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || !visit(path, entries, err) || deep == 0 {
 			return

@@ -80,7 +80,7 @@ func (p *Plan) Steps() []string {
 	return append(steps, "start the stack, and prove that the stored passwords log in")
 }
 
-// Plan looks at everything and changes nothing. What stands in the way of an adoption is an error.
+// Plan looks at everything and changes nothing: a container through which it reads a folder never runs, and is removed. What stands in the way of an adoption is an error.
 func (a *Adopter) Plan(ctx context.Context) (*Plan, error) {
 	journal, err := ReadJournal(a.Paths)
 	if err != nil {
@@ -147,7 +147,7 @@ func (a *Adopter) decide(ctx context.Context, p *Plan, s Surroundings) error {
 			}
 			err = a.fromContainer(ctx, p, &m, *old)
 		case role.Kind == postgres:
-			err = fromFolder(p, &m)
+			err = a.fromFolder(ctx, p, &m)
 		}
 		if err != nil {
 			return err
@@ -185,6 +185,13 @@ func (a *Adopter) fromContainer(ctx context.Context, p *Plan, m *Move, old stack
 			break
 		}
 	}
+	if old.Fleeting {
+		return fleeting(*m, old)
+	}
+	if m.Path == "" && m.Kind == postgres && !old.StartedAt.IsZero() {
+		return hint.Wrap(fmt.Errorf("container %s has run, but there are no data of Postgres in it", old.Name),
+			"see whether the disk that has its data is there; `docker rm %s` if they are of no use", hint.Word(old.Name))
+	}
 	if m.Path == "" {
 		p.Why = append(p.Why, fmt.Sprintf("container %s has no data of %s: it is stopped, and service %s begins empty", old.Name, m.Kind, m.Service))
 		return nil
@@ -198,6 +205,17 @@ func (a *Adopter) fromContainer(ctx context.Context, p *Plan, m *Move, old stack
 	}
 	m.Version = strings.TrimSpace(string(version))
 	return a.askRoles(ctx, p, *m, old)
+}
+
+// fleeting refuses a container that could not be stopped without losing it, and says how to keep what it has.
+func fleeting(m Move, old stack.Resident) error {
+	err := fmt.Errorf("container %s cannot be kept: %w", old.Name, stack.ErrFleeting)
+	if _, _, kept := old.DataMount(m.Path); m.Path != "" && !kept {
+		return hint.Wrap(err, "its data are in no volume: `docker cp %s:%s FOLDER` saves them", hint.Word(old.Name), hint.Word(m.Path))
+	}
+	name := hint.Word(old.Name)
+	return hint.Wrap(err, "`docker create --name %s-kept --volumes-from %s %s && docker stop %s && until docker rename %s-kept %s; do sleep 1; done` has another container hold its volumes; then `minibotd adopt` again",
+		name, name, hint.Word(old.Image), name, name, name)
 }
 
 // nameVariable is what the shipped compose file takes the project's name from.
@@ -231,24 +249,57 @@ func oldPlaces(kind string, old stack.Resident) (places []place) {
 }
 
 // fromFolder takes the one data folder below minibot's home, where no container tells.
-func fromFolder(p *Plan, m *Move) error {
-	found := p.Findings.Of(KindData)
-	if len(found) > 1 {
-		return hint.Wrap(fmt.Errorf("%s and %s both hold data of Postgres, and no container tells which of them counts", found[0].Folder, found[1].Folder),
+func (a *Adopter) fromFolder(ctx context.Context, p *Plan, m *Move) error {
+	versions := map[string]string{}
+	for _, f := range p.Findings.Of(KindData) {
+		version, err := head(filepath.Join(f.Folder, "PG_VERSION"))
+		if err != nil {
+			return fmt.Errorf("read the version of the old data: %w", err)
+		}
+		versions[f.Folder] = string(version)
+	}
+	for _, f := range p.Findings.Of(KindUnread) {
+		version, err := a.askEngine(ctx, p, m.Service, f.Folder)
+		if err != nil {
+			return err
+		}
+		if version != "" {
+			versions[f.Folder] = version
+		}
+	}
+	folders := slices.Sorted(maps.Keys(versions))
+	if len(folders) > 1 {
+		return hint.Wrap(fmt.Errorf("%s and %s both hold data of Postgres, and no container tells which of them counts", folders[0], folders[1]),
 			"move all but one out of minibot's folder")
 	}
-	if len(found) == 0 {
+	if len(folders) == 0 {
 		return nil
 	}
-	version, err := head(filepath.Join(found[0].Folder, "PG_VERSION"))
+	folder, err := filepath.EvalSymlinks(folders[0]) // the engine may not see what a link of this machine points to
 	if err != nil {
-		return fmt.Errorf("read the version of the old data: %w", err)
-	}
-	if m.Folder, err = filepath.EvalSymlinks(found[0].Folder); err != nil { // the engine may not see what a link of this machine points to
 		return fmt.Errorf("find the old data: %w", err)
 	}
-	m.Version = strings.TrimSpace(string(version))
+	m.Folder, m.Version = folder, strings.TrimSpace(versions[folders[0]])
 	return nil
+}
+
+// askEngine has the engine read the version of the data in a folder that only a database's own user may look into; "" for none.
+func (a *Adopter) askEngine(ctx context.Context, p *Plan, service, folder string) (version string, err error) {
+	image := p.project.Services[service].Image
+	if _, missing := a.Engine.ImageSettings(ctx, image); folder == "" || missing != nil { // that it is missing is said later
+		return "", nil
+	}
+	window, at, shut, err := a.Engine.Window(ctx, image, folder)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, shut(context.WithoutCancel(ctx))) }()
+	has, err := a.Engine.HasPath(ctx, window, at+"/PG_VERSION")
+	if err != nil || !has {
+		return "", err
+	}
+	data, err := a.Engine.ReadSmall(ctx, window, at+"/PG_VERSION")
+	return string(data), err
 }
 
 // fitImage has the configuration name an image that runs the data.

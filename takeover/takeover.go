@@ -47,7 +47,7 @@ type Finding struct {
 
 	Label     string          `json:"label,omitempty"` // of an agent
 	Container *stack.Resident `json:"-"`
-	Folder    string          `json:"-"` // of data
+	Folder    string          `json:"-"` // of data, or one that may hold some
 	Line      int             `json:"line,omitempty"`
 
 	scripts []string // that an agent runs

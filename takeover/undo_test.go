@@ -62,16 +62,16 @@ func TestUndoOfAnAgentOutlivesEveryEnd(t *testing.T) {
 			user := t.TempDir()
 			file := filepath.Join(user, "Library", "LaunchAgents", "com.minibot.it's.plist")
 			text := plistOf("com.minibot.gateway", "/bin/sh", user+"/minibot/start.sh")
-			real := file
+			source := file
 			if link {
-				real = filepath.Join(user, "dotfiles.plist")
+				source = filepath.Join(user, "dotfiles.plist")
 			}
 			err := os.MkdirAll(filepath.Join(user, "minibot", "state"), 0o700)
 			if err == nil {
 				err = os.MkdirAll(filepath.Dir(file), 0o700)
 			}
 			if err == nil {
-				err = os.WriteFile(real, []byte(text), 0o600)
+				err = os.WriteFile(source, []byte(text), 0o600)
 			}
 			if err == nil && link {
 				err = os.Symlink("../../dotfiles.plist", file)

@@ -101,7 +101,7 @@ func (c *commands) adopt(ctx context.Context, o adoptOptions) (err error) {
 func (c *commands) carryAlone(ctx context.Context, paths config.Paths, cfg config.Config, o adoptOptions) (plan *takeover.Plan, adopter *takeover.Adopter, err error) {
 	release, err := control.AcquireLock(ctx, paths.DaemonLock)
 	if errors.Is(err, control.ErrDaemonHolds) {
-		return nil, nil, hint.Wrap(err, "end it for good with `minibotd uninstall`, which leaves secrets and data, or stop the `minibotd run` that you see")
+		return nil, nil, hint.Wrap(err, "end it for good with `minibotd uninstall`, which leaves secrets and data, or stop the `minibotd run` that you see; another `minibotd adopt` ends by itself")
 	}
 	if err != nil {
 		return nil, nil, err

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -208,7 +209,7 @@ func TestAdopt(t *testing.T) {
 }
 
 // TestAdoptFolder takes a home over whose containers were of a compose project of the same name, as of a folder called minibot, and of whose
-// Postgres only the data are left.
+// Postgres only the data are left, which nobody but the engine may look into.
 func TestAdoptFolder(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
@@ -232,7 +233,25 @@ func TestAdoptFolder(t *testing.T) {
 		fmt.Fprintf(&lines, "%s=%s\n", name, value)
 	}
 	in.must(lines.String(), "mb-secrets", "init")
-	out := in.must("", "minibotd", "adopt", "--yes")
+	in.docker("run", "--name", in.container("postgres"), "--entrypoint", "true", "-v", in.home+"/absent:/var/lib/postgresql/data", image("MINIBOT_POSTGRES_IMAGE"))
+	if r := in.run("", "minibotd", "adopt", "--yes"); r.code != 1 || !strings.Contains(r.stderr, "has run, but there are no data of Postgres in it") {
+		t.Errorf("adopt from a container whose disk is not there: exit %d, %s", r.code, r.stderr)
+	}
+	in.docker("rm", in.container("postgres"))
+	if r := in.run("", "minibotd", "adopt", "--dry-run"); os.Getuid() == 0 && !strings.Contains(r.stdout, "copy the data of postgres from "+in.home+"/data/postgres into") {
+		t.Errorf("adopt --dry-run: exit %d, %s%s", r.code, r.stdout, r.stderr)
+	}
+	// The folder is the database's own: to another user than root it is closed.
+	asUser := exec.Command(filepath.Join(programs, "minibotd"), "adopt", "--yes")
+	if os.Getuid() == 0 {
+		asUser = exec.Command("setpriv", append([]string{"--bounding-set", "-dac_override,-dac_read_search"}, asUser.Args...)...)
+	}
+	asUser.Env = in.environ()
+	text, err := asUser.CombinedOutput()
+	out := string(text)
+	if err != nil || !strings.Contains(out, "cannot be looked into") {
+		t.Fatalf("adopt: %v: %s", err, out)
+	}
 	if !strings.Contains(out, "run `minibotd install`") || !strings.Contains(out, "has no data of openclaw") {
 		t.Errorf("adopt: %s", out)
 	}

@@ -49,7 +49,7 @@ func (c *commands) leftovers(ctx context.Context, i *installer.Installation, f i
 		return err
 	}
 	if place := unadopted(found); place != "" && !adopted && !f.leaveData && !installed {
-		err := fmt.Errorf("there are data of an older stack (%s), and minibotd would start a new one without them", place)
+		err := fmt.Errorf("there are, or may be, data of an older stack (%s), and minibotd would start a new one without them", place)
 		return hint.Wrap(err, "`minibotd adopt` takes them over and deletes nothing; `minibotd install --leave-data` starts without them")
 	}
 	return c.disableAgents(ctx, found.Of(takeover.KindAgent), i, f)
@@ -80,13 +80,18 @@ func escaped(lines []string) string {
 	return strings.Join(shown, "\n  ")
 }
 
-// unadopted is a place with data that adopt would take over; "" for none.
+// unadopted is a place with data that adopt would take over, or may; "" for none.
 func unadopted(found takeover.Findings) string {
 	for _, kind := range []takeover.Kind{takeover.KindContainer, takeover.KindData} {
 		for _, one := range found.Of(kind) {
 			if one.Will != "" {
 				return one.Place
 			}
+		}
+	}
+	for _, one := range found.Of(takeover.KindUnread) {
+		if one.Folder != "" { // adopt has the engine look into it
+			return one.Place
 		}
 	}
 	return ""

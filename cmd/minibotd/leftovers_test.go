@@ -8,6 +8,7 @@ import (
 
 	"minibot/secrets/security/securitytest"
 	"minibot/secrets/security/securitytest/standin"
+	"minibot/takeover"
 )
 
 // put writes a file and the folders that it needs.
@@ -135,4 +136,16 @@ func TestInstallLooksBeforeThereIsAnything(t *testing.T) {
 	looked("compose.yaml asks for no secrets", "rename it")
 	m.write("compose.yaml", "services: { db: { image: x, environment: { PASSWORD: \"${PASSWORD}\" } } }\n")
 	looked("compose.yaml:1", "rename it")
+}
+
+func TestUnadopted(t *testing.T) {
+	for want, found := range map[string]takeover.Findings{
+		"":  {{Kind: takeover.KindUnread, Place: "a"}, {Kind: takeover.KindKeychain, Place: "b"}, {Kind: takeover.KindContainer, Place: "c"}, {Kind: takeover.KindAgent, Place: "d", Will: "x"}},
+		"e": {{Kind: takeover.KindUnread, Place: "e", Folder: "e"}},
+		"f": {{Kind: takeover.KindUnread, Place: "e", Folder: "e"}, {Kind: takeover.KindData, Place: "f", Will: "x"}},
+	} {
+		if got := unadopted(found); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
 }
