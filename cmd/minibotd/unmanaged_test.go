@@ -156,14 +156,17 @@ func TestWithoutADesktop(t *testing.T) {
 		t.Errorf("kickstart: %+v", r)
 	}
 	m.serves()
+	m.Login() // launchd's own cannot start beside it
+	if r := m.run("", "minibotd", "kickstart"); r.code != 1 || !strings.Contains(r.stderr, fmt.Sprintf("started by hand is running (pid %d)", m.daemon.Process.Pid)) || !strings.Contains(r.stderr, "`kill ") {
+		t.Errorf("kickstart beside one that was started by hand: %+v", r)
+	}
 	m.must("", "minibotd", "uninstall", "--keep-running")
 	m.ended()
 	if left, err := os.ReadDir(m.AgentsDir()); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
-	m.Login()
 	if r := m.run("", "minibotd", "kickstart"); r.code != 1 || !strings.Contains(r.stderr, "not installed") {
-		t.Errorf("after a login: %+v", r)
+		t.Errorf("after the uninstall: %+v", r)
 	}
 }
 
