@@ -44,7 +44,7 @@ const DefaultPatience = 60 * time.Second
 // Check finds what stands in the way of Install, before anything is changed: a daemon that somebody started by hand (ErrByHand), and
 // the definition of another installation (ErrOtherHome), which Install replaces when it is called all the same.
 func (i *Installation) Check(ctx context.Context) error {
-	if err := byHand(ctx, i.Paths, i.Manager); err != nil {
+	if err := ByHand(ctx, i.Paths, i.Manager); err != nil {
 		return err
 	}
 	path, _, err := i.Manager.Definition()
@@ -71,8 +71,9 @@ func (i *Installation) Check(ctx context.Context) error {
 // handover is how long a daemon that the manager has just started may differ from the one that the lock names.
 const handover = 5 * time.Second
 
-// byHand returns ErrByHand when a daemon holds the lock that the manager did not start.
-func byHand(ctx context.Context, paths config.Paths, m Manager) error {
+// ByHand returns ErrByHand when a daemon holds the lock that the manager did not start. It blocks for 5 s before it says so of a manager
+// that has one loaded.
+func ByHand(ctx context.Context, paths config.Paths, m Manager) error {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(handover); ; {

@@ -55,6 +55,9 @@ func (c *commands) kickstart(ctx context.Context, wait bool) error {
 	if !state.Loaded {
 		return notLoaded(m, state)
 	}
+	if err := installer.ByHand(ctx, paths, m); err != nil { // the manager's could not start beside it
+		return err
+	}
 	c.io.StartClock()
 	if err := m.Kickstart(ctx); err != nil {
 		return err

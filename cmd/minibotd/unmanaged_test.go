@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -42,6 +43,42 @@ func TestLifeUnderSystemd(t *testing.T) {
 	if r := in.run("", "minibotd", "status"); r.code != 6 {
 		t.Errorf("status after uninstall: %+v", r)
 	}
+}
+
+// TestUpgradeUnderSystemd puts a version that was built later in place, killed before the step that starts it, and again.
+func TestUpgradeUnderSystemd(t *testing.T) {
+	t.Parallel()
+	in := alone(t)
+	in.env = append(in.env, systemdtest.Start(t).Env...)
+	in.env = append(in.env, "MINIBOT_MANAGER=systemd")
+	program := filepath.Join(lasting(t), "minibotd")
+	place := func(version string) {
+		t.Helper()
+		script := `cp "$1/minibotd" "$2.new" && mv -f "$2.new" "$2"`
+		if out, err := exec.CommandContext(t.Context(), "sh", "-ec", script, "place", released(t, version), program).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	runs := func(when, version string) {
+		t.Helper()
+		if s := in.until("a daemon", 60*time.Second, func(control.Status) bool { return true }); s.Version != version {
+			t.Errorf("%s: %s runs, want %s", when, s.Version, version)
+		}
+	}
+	place("v1.0.0-canary")
+	in.must("", "minibotd", "install", "--program", program)
+	runs("installed", "v1.0.0-canary")
+	place("v1.1.0-canary")
+	plain := in.env
+	in.env = append(plain[:len(plain):len(plain)], "MINIBOT_DIE_AT=install/start")
+	if r := in.run("", "minibotd", "install", "--program", program); r.code != -1 {
+		t.Errorf("not killed: %+v", r)
+	}
+	in.env = plain
+	runs("killed before the start", "v1.0.0-canary")
+	in.must("", "minibotd", "install", "--program", program)
+	runs("called again", "v1.1.0-canary")
+	in.must("", "minibotd", "uninstall")
 }
 
 // serves starts the daemon by hand and waits until it answers.
@@ -119,14 +156,17 @@ func TestWithoutADesktop(t *testing.T) {
 		t.Errorf("kickstart: %+v", r)
 	}
 	m.serves()
+	m.Login() // launchd's own cannot start beside it
+	if r := m.run("", "minibotd", "kickstart"); r.code != 1 || !strings.Contains(r.stderr, fmt.Sprintf("started by hand is running (pid %d)", m.daemon.Process.Pid)) || !strings.Contains(r.stderr, "`kill ") {
+		t.Errorf("kickstart beside one that was started by hand: %+v", r)
+	}
 	m.must("", "minibotd", "uninstall", "--keep-running")
 	m.ended()
 	if left, err := os.ReadDir(m.AgentsDir()); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
-	m.Login()
 	if r := m.run("", "minibotd", "kickstart"); r.code != 1 || !strings.Contains(r.stderr, "not installed") {
-		t.Errorf("after a login: %+v", r)
+		t.Errorf("after the uninstall: %+v", r)
 	}
 }
 
