@@ -158,10 +158,13 @@ func moveAside(place, aside string) error {
 			err = fmt.Errorf("%s: %w", aside, fs.ErrExist)
 		}
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = os.Remove(place)
 	}
-	return os.Remove(place)
+	if _, gone := os.Lstat(place); errors.Is(gone, fs.ErrNotExist) { // another one has moved it
+		return nil
+	}
+	return err
 }
 
 // sameFile reports whether two names are of one file, or are links to the same place; ErrNotExist where b is nothing.

@@ -108,6 +108,7 @@ func (a *Adopter) Plan(ctx context.Context) (*Plan, error) {
 		return p, nil
 	case journal != nil:
 		p.Resumed, p.Moves, p.Env, p.Project = true, journal.Moves, journal.Env, journal.Project
+		err = a.stillThere(p, residents)
 	default:
 		err = a.decide(ctx, p, s)
 	}
@@ -121,6 +122,18 @@ func (a *Adopter) Plan(ctx context.Context) (*Plan, error) {
 		return nil, err
 	}
 	return p, a.inTheWay(p, residents)
+}
+
+// stillThere makes sure of the old containers of an adoption that was begun before.
+func (a *Adopter) stillThere(p *Plan, residents []stack.Resident) error {
+	for _, m := range p.Moves {
+		is := func(r stack.Resident) bool { return r.ID == m.Container }
+		if m.Container != "" && m.State != moveCopied && !slices.ContainsFunc(residents, is) {
+			return hint.Wrap(fmt.Errorf("container %s, which had the data of %s, was removed since this adoption began", m.Name, m.Service),
+				"remove %s, and `minibotd adopt` looks for data anew", hint.Word(journalPath(a.Paths)))
+		}
+	}
+	return nil
 }
 
 func required(p *stack.Project) []secrets.Name {

@@ -2,14 +2,16 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 )
 
 // TestAdoptKeepsWhatTheEngineWouldRemove has a Postgres of docker run --rm, with its data in an anonymous volume: to stop it would be to lose
-// them. adopt leaves it running, and the command that it advises keeps them.
+// them. adopt leaves it running, and the command that it advises keeps them. Before that, the adoption of a container that is gone by now is begun anew.
 func TestAdoptKeepsWhatTheEngineWouldRemove(t *testing.T) {
 	t.Parallel()
 	in := install(t, "", quietOpenClaw(t), map[string]string{"MINIBOT_POSTGRES_PORT": freePort(t), "MINIBOT_REDIS_PORT": freePort(t),
@@ -30,6 +32,15 @@ func TestAdoptKeepsWhatTheEngineWouldRemove(t *testing.T) {
 		fmt.Fprintf(&lines, "%s=%s\n", name, value)
 	}
 	in.must(lines.String(), "mb-secrets", "init")
+
+	in.write("state/adopt.json", `{"project":"`+in.name+`","moves":[{"service":"postgres","kind":"postgres","container":"feedfacefeed","name":"gone","path":"/x"}]}`)
+	journal := filepath.Join(in.home, "state", "adopt.json")
+	if r := in.run("", "minibotd", "adopt", "--yes"); r.code != 1 || !strings.Contains(r.stderr, "gone, which had the data of postgres, was removed") || !strings.Contains(r.stderr, "remove "+journal) {
+		t.Errorf("an adoption whose container is gone: exit %d, %s", r.code, r.stderr)
+	}
+	if err := os.Remove(journal); err != nil {
+		t.Fatal(err)
+	}
 
 	r := in.run("", "minibotd", "adopt", "--yes")
 	_, advice, _ := strings.Cut(r.stderr, "hint: `")

@@ -149,3 +149,30 @@ func TestUnadopted(t *testing.T) {
 		}
 	}
 }
+
+// TestTwoInstallsAtOnce has two of them take the same agent aside and install the same program: minibotd runs then, and
+// the agent's file is kept.
+func TestTwoInstallsAtOnce(t *testing.T) {
+	t.Parallel()
+	m := onAMac(t, alone(t))
+	agent := filepath.Join(m.AgentsDir(), "com.minibot.gateway.plist")
+	m.put(agent, gatewayAgent)
+	results := make(chan result)
+	for range 2 {
+		go func() { results <- m.run("", "minibotd", "install", "--program", m.program, "--yes") }()
+	}
+	for range 2 {
+		if r := <-results; r.code != 0 {
+			t.Errorf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
+		}
+	}
+	if text, err := os.ReadFile(agent + takeover.Aside); err != nil || string(text) != gatewayAgent {
+		t.Errorf("the agent's file: %q, %v", text, err)
+	}
+	if left, err := filepath.Glob(agent + "*"); err != nil || len(left) != 1 {
+		t.Errorf("there are %q, %v", left, err)
+	}
+	if _, err := m.status(); err != nil {
+		t.Errorf("minibotd does not answer: %v", err)
+	}
+}
