@@ -70,7 +70,7 @@ func (u *upgraded) is(when, version, started string) {
 	if now := u.started("a"); now != started {
 		u.t.Errorf("%s: the container was started at %s, then %s", when, started, now)
 	}
-	u.mac.isSound(when, filepath.Join(u.prefix, "bin", "minibotd"), version)
+	u.isSound(when, filepath.Join(u.prefix, "bin", "minibotd"), version)
 }
 
 // isSound holds that doctor, asked by that program, finds nothing about what starts minibotd and about versions.
