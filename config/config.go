@@ -63,7 +63,7 @@ const (
 func Default() Config {
 	return Config{Store: StoreAge, ComposeFile: "compose.yaml", LogLevel: "info", Exposure: ExposureRefuse,
 		Log:       Log{MaxSizeMB: 10, MaxFiles: 5, MaxAgeDays: 30, Compress: true},
-		KeepAwake: runtime.GOOS == darwin, Engine: Engine{Start: EngineStartOff}, Env: map[string]string{}}
+		KeepAwake: goos == darwin, Engine: Engine{Start: EngineStartOff}, Env: map[string]string{}}
 }
 
 // The kinds of stores. Which of them a machine has is for package stores to say.
@@ -84,6 +84,9 @@ const (
 var Stores = []string{StoreAge, StoreKeychain, StoreSecurity, StoreSecretService}
 
 const darwin = "darwin"
+
+// goos is the system. Tests of the daemon link another one in, to have a Mac's folders and defaults.
+var goos = runtime.GOOS
 
 var (
 	variable  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
@@ -156,7 +159,7 @@ func explain(path string, err error) error {
 }
 
 // Validate returns every fault, each with the key it is in, wrapping ErrInvalid.
-func (c Config) Validate() error { return c.validate(runtime.GOOS) }
+func (c Config) Validate() error { return c.validate(goos) }
 
 func (c Config) validate(goos string) error {
 	var faults []error

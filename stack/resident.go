@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,6 +24,7 @@ type Resident struct {
 	Project, Service, Directory string // of compose; "" for none
 	Made                        bool   // by [Engine.Create], or the keeper of a minibot project
 	Running                     bool
+	Fleeting                    bool      // the engine removes it, with its anonymous volumes, as soon as it ends: docker run --rm
 	StartedAt                   time.Time // zero for one that never was
 	Restart                     string    // its restart policy: "no", "always", …
 	User                        string    // whom it runs as; "" is root
@@ -29,13 +32,19 @@ type Resident struct {
 	Mounts                      []Mount   // sorted by target; Memory is told of tmpfs mounts only, not of volumes
 	Variables                   []string  // names of its environment, sorted
 	Settings                    map[string]string
+	// Unseen is why it could not be inspected, nil for one that was. Of such a one ID, Name, Image, Project, Service, Directory, Made, Running and, while it
+	// runs, Ports are known.
+	Unseen error
 }
+
+// ErrFleeting says that the engine removes a container, and what data it has in anonymous volumes, as soon as it ends.
+var ErrFleeting = errors.New("it was run with --rm: the engine removes it and its data when it ends")
 
 // settings are the variables whose values are no secrets and say where and whose data are.
 var settings = []string{"PGDATA", "PG_MAJOR", "POSTGRES_USER", "POSTGRES_DB"}
 
-// Residents inspects every container on the engine, running or not, sorted by name. What vanished meanwhile is skipped. It
-// changes nothing.
+// Residents inspects every container on the engine, running or not, sorted by name. What vanished meanwhile is skipped, and one that cannot
+// be inspected, as engines have them after a crash, is Unseen. It fails when the engine does not list them or is gone. It changes nothing.
 func (e *Engine) Residents(ctx context.Context) ([]Resident, error) {
 	brief, cancel := briefly(ctx)
 	defer cancel()
@@ -49,8 +58,11 @@ func (e *Engine) Residents(ctx context.Context) ([]Resident, error) {
 		if errors.Is(err, ErrNoContainer) {
 			continue
 		}
-		if err != nil {
+		if err != nil && (ctx.Err() != nil || lost(err)) {
 			return nil, err
+		}
+		if err != nil {
+			r = unseen(c, err)
 		}
 		all = append(all, r)
 	}
@@ -66,12 +78,32 @@ func (e *Engine) Resident(ctx context.Context, id string) (Resident, error) {
 	if err != nil {
 		return Resident{}, wrapContainer(err, "inspect container %s", shortID(id))
 	}
+	if info.ContainerJSONBase == nil || info.State == nil || info.HostConfig == nil {
+		return Resident{}, fmt.Errorf("inspect container %s: the engine says nothing of its state", shortID(id))
+	}
 	return residentOf(info), nil
+}
+
+// unseen is what a list alone says of a container.
+func unseen(c container.Summary, why error) Resident {
+	r := Resident{ID: c.ID, Name: shortID(c.ID), Image: c.Image, Project: c.Labels[api.ProjectLabel], Service: c.Labels[api.ServiceLabel],
+		Directory: c.Labels[api.WorkingDirLabel], Made: c.Labels[madeLabel] != "", Running: c.State == container.StateRunning, Unseen: why}
+	if len(c.Names) > 0 {
+		r.Name = strings.TrimPrefix(c.Names[0], "/")
+	}
+	for _, port := range c.Ports {
+		if port.PublicPort != 0 {
+			r.Ports = append(r.Ports, strconv.Itoa(int(port.PublicPort)))
+		}
+	}
+	slices.Sort(r.Ports)
+	r.Ports = slices.Compact(r.Ports)
+	return r
 }
 
 func residentOf(info container.InspectResponse) Resident {
 	p := postureOf(info, nil)
-	r := Resident{ID: p.ID, Name: p.Container, Project: p.Project, Service: p.Service, Running: p.Running, Restart: p.Restart, Mounts: p.Mounts,
+	r := Resident{ID: p.ID, Name: p.Container, Project: p.Project, Service: p.Service, Running: p.Running, Restart: p.Restart, Mounts: p.Mounts, Fleeting: info.HostConfig.AutoRemove,
 		StartedAt: engineTime(info.State.StartedAt), Settings: map[string]string{}}
 	for _, bindings := range info.HostConfig.PortBindings {
 		for _, b := range bindings {
@@ -143,17 +175,21 @@ func (e *Engine) CheckImages(ctx context.Context, p *Project) error {
 }
 
 // Retire keeps a container from being started by the engine again, and stops it: with signal, or its own stop signal where that
-// is "". What has not ended a minute later is stopped as [Engine.Stop] does. One that does not run is no error; nothing is removed.
+// is "". What has not ended a minute later is stopped as [Engine.Stop] does. One that does not run is no error; nothing is removed: one that the
+// engine would remove is left running, with ErrFleeting.
 func (e *Engine) Retire(ctx context.Context, id, signal string) error {
-	brief, cancel := briefly(ctx)
-	_, err := e.docker.ContainerUpdate(brief, id, container.UpdateConfig{RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled}})
-	cancel()
-	if err != nil {
-		return e.wrapNamed(ctx, err, "set the restart policy of", id)
-	}
 	r, err := e.Resident(ctx, id)
 	if err != nil {
 		return err
+	}
+	if r.Fleeting {
+		return fmt.Errorf("stop container %s: %w", r.Name, ErrFleeting)
+	}
+	brief, cancel := briefly(ctx)
+	_, err = e.docker.ContainerUpdate(brief, id, container.UpdateConfig{RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled}})
+	cancel()
+	if err != nil {
+		return e.wrapNamed(ctx, err, "set the restart policy of", id)
 	}
 	if r.Running && signal != "" {
 		if err := e.Signal(ctx, id, signal); err != nil && !cerrdefs.IsConflict(err) { // it may have just ended

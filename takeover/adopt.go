@@ -1,6 +1,7 @@
 package takeover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,15 +42,21 @@ func (a *Adopter) Carry(ctx context.Context, p *Plan) error {
 		return err
 	}
 	for _, f := range p.Findings.Of(KindAgent) {
-		undo, err := DisableAgent(ctx, f, a.Launchd)
+		err := DisableAgent(ctx, f, a.Launchd, func(undo []string) error {
+			for _, command := range undo {
+				if !slices.Contains(p.journal.Undo, command) { // it was noted when it was tried before
+					p.journal.Undo = append(p.journal.Undo, command)
+				}
+			}
+			err := p.journal.write(a.Paths)
+			a.at("agent/noted")
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		p.journal.Undo = append(p.journal.Undo, undo...)
-		if err := p.journal.write(a.Paths); err != nil {
-			return err
-		}
-		a.Report("", "login agent "+f.Label+" is disabled")
+		a.at("agent/disabled")
+		a.Report("", "login agent "+cmp.Or(f.Label, f.Place)+" is disabled")
 	}
 	if err := a.stopOld(ctx, p); err != nil {
 		return err
@@ -63,6 +70,12 @@ func (a *Adopter) Carry(ctx context.Context, p *Plan) error {
 		}
 	}
 	return a.Hold(false)
+}
+
+func (a *Adopter) at(point string) {
+	if a.At != nil {
+		a.At(point)
+	}
 }
 
 // Finish notes that the new stack runs with the data.

@@ -36,7 +36,14 @@ func TestDisableAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // once more, as after an end in the middle
-		undo, err := DisableAgent(t.Context(), found[0], control)
+		var undo []string
+		err := DisableAgent(t.Context(), found[0], control, func(commands []string) error {
+			undo = commands
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("the undo is noted after the effect: %v", err)
+			}
+			return nil
+		})
 		if err != nil || len(undo) != 3 || !strings.Contains(undo[0], Aside+".2") {
 			t.Fatalf("%q, %v", undo, err)
 		}
@@ -54,6 +61,35 @@ func TestDisableAgent(t *testing.T) {
 		}
 		if err := os.Rename(file+Aside+".2", file); err != nil { // the undo
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestDisableAgentOfAnOddLabel moves the file of an agent whose label launchctl would not take, and gives no word of it to a shell.
+func TestDisableAgentOfAnOddLabel(t *testing.T) {
+	for _, label := range []string{"", "my gateway; rm -rf ~", "a/b", "-x", "$(id)"} {
+		user := t.TempDir()
+		file := filepath.Join(user, "Library", "LaunchAgents", "x.plist")
+		err := os.MkdirAll(filepath.Dir(file), 0o700)
+		if err == nil {
+			err = os.WriteFile(file, []byte(plistOf(label, "sh", "-c", "cd ~/minibot; docker compose up")), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := agents(Surroundings{UserHome: user, Home: filepath.Join(user, "minibot")})
+		if len(found) != 1 || !strings.HasPrefix(found[0].What, "login agent x.plist runs") {
+			t.Fatalf("%q: %+v", label, found)
+		}
+		control := launchd.Launchctl{Program: "/nonexistent/launchctl"}
+		err = DisableAgent(t.Context(), found[0], control, func(undo []string) error {
+			if len(undo) != 1 || !strings.HasPrefix(undo[0], "mv ") {
+				t.Errorf("%q: undo %q", label, undo)
+			}
+			return nil
+		})
+		if _, gone := os.Stat(file); err != nil || gone == nil {
+			t.Errorf("%q: %v; the file stays: %v", label, err, gone == nil)
 		}
 	}
 }

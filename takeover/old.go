@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
+	"minibot/hint"
 	"minibot/secrets"
 	"minibot/stack"
 )
@@ -69,7 +71,9 @@ func predecessor(s Surroundings, role Role) *stack.Resident {
 
 // related reports whether a container has to do with minibot: by its name, its project's, or a folder that is below minibot's home.
 func related(s Surroundings, r stack.Resident) bool {
-	inHome := func(path string) bool { return path == s.Home || strings.HasPrefix(path, s.Home+"/") }
+	inHome := func(path string) bool {
+		return slices.ContainsFunc(s.homes(), func(home string) bool { return path == home || strings.HasPrefix(path, home+"/") })
+	}
 	return strings.Contains(strings.ToLower(r.Name+" "+r.Project), "minibot") || inHome(r.Directory) ||
 		slices.ContainsFunc(r.Mounts, func(m stack.Mount) bool { return m.Bind && inHome(m.Source) })
 }
@@ -81,6 +85,13 @@ func containers(s Surroundings) Findings {
 	}
 	var found Findings
 	taken := map[string]bool{}
+	for _, r := range s.Residents {
+		if r.Unseen != nil {
+			taken[r.ID] = true
+			found = append(found, Finding{Kind: KindUnread, Place: "container " + r.Name, What: fmt.Sprintf("the engine does not show it: %v", r.Unseen),
+				Advice: "see what `docker inspect " + hint.Word(r.Name) + "` says; `docker rm` it if it is of no use, or start the engine anew"})
+		}
+	}
 	for _, role := range Roles(s.Project) {
 		r := predecessor(s, role)
 		if r == nil || taken[r.ID] {
@@ -133,32 +144,50 @@ func secretsIn(variables []string, required []secrets.Name) []secrets.Name {
 	return names
 }
 
-// dataFolders finds Postgres' data below minibot's home, three folders deep.
+// dataFolders finds Postgres' data below minibot's home, four folders deep.
 func dataFolders(s Surroundings) Findings {
 	var found Findings
-	err := filepath.WalkDir(s.Home, func(path string, entry fs.DirEntry, err error) error {
-		below, relErr := filepath.Rel(s.Home, path)
-		switch {
-		case errors.Is(err, fs.ErrPermission): // a database's folder is its server's own
-			found = append(found, unread(path, "it cannot be looked into; it may hold data"))
-			return fs.SkipDir
-		case err != nil || relErr != nil:
-			return nil //nolint:nilerr // it went meanwhile
-		case !entry.IsDir():
-			return nil
-		case strings.Count(below, string(filepath.Separator)) >= 4 || entry.Name() == ".git" || entry.Name() == "node_modules":
-			return fs.SkipDir
+	folders(s.Home, 4, func(path string, _ []fs.DirEntry, err error) bool {
+		if errors.Is(err, fs.ErrPermission) { // a database's folder is its server's own
+			closed := unread(path, "it is another user's, and cannot be looked into; it may hold data")
+			closed.Folder = path
+			found = append(found, closed)
 		}
-		major, err := os.ReadFile(filepath.Join(path, "PG_VERSION"))
-		if err != nil {
-			return nil //nolint:nilerr // no database
+		major, err := head(filepath.Join(path, "PG_VERSION"))
+		if err != nil { // no database
+			return true
 		}
 		found = append(found, Finding{Kind: KindData, Place: path, Folder: path, What: "data of Postgres " + strings.TrimSpace(string(major[:min(len(major), 8)])),
 			Will: "copy them into minibot's own volume, and leave these as they are"})
-		return fs.SkipDir
+		return false
 	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		found = append(found, unread(s.Home, "its folders cannot be listed"))
-	}
 	return found
+}
+
+// folders visits a folder and what lies so many folders deep in it, each once; what vanishes meanwhile is left out. Behind a link, which may
+// lead anywhere, it goes one folder deep. visit gets what is in a folder, or why that is not known, and tells whether to go on below it.
+func folders(root string, deep int, visit func(path string, entries []fs.DirEntry, err error) bool) {
+	seen := map[string]bool{}
+	var walk func(path string, deep int)
+	walk = func(path string, deep int) {
+		target, err := filepath.EvalSymlinks(path)
+		if err != nil || seen[target] {
+			return
+		}
+		seen[target] = true
+		entries, err := os.ReadDir(path)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || !visit(path, entries, err) || deep == 0 {
+			return
+		}
+		for _, e := range entries {
+			switch {
+			case e.Name() == ".git" || e.Name() == "node_modules":
+			case e.IsDir():
+				walk(filepath.Join(path, e.Name()), deep-1)
+			case e.Type() == fs.ModeSymlink:
+				walk(filepath.Join(path, e.Name()), min(deep-1, 1))
+			}
+		}
+	}
+	walk(root, deep)
 }

@@ -1,11 +1,11 @@
 package takeover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +13,7 @@ import (
 	"minibot/config"
 	"minibot/hint"
 	"minibot/secrets"
+	"minibot/secrets/security"
 	"minibot/stack"
 )
 
@@ -25,7 +26,9 @@ type Adopter struct {
 	UserHome string
 	// Load loads the compose file with these variables.
 	Load    func(ctx context.Context, env map[string]string) (*stack.Project, error)
-	Launchd Launchctl
+	Launchd Launchctl // nil where there is no launchd: no agent runs there
+	// Keychain is that of Surroundings.
+	Keychain func(ctx context.Context) ([]security.Address, error)
 	// Hold keeps the whole stack down until it is called with false, also over restarts of minibotd and of the machine.
 	Hold   func(down bool) error
 	Report func(service, message string)
@@ -50,7 +53,7 @@ type Plan struct {
 func (p *Plan) Steps() []string {
 	var steps []string
 	for _, f := range p.Findings.Of(KindAgent) {
-		steps = append(steps, fmt.Sprintf("disable login agent %s and move %s aside", f.Label, f.Place))
+		steps = append(steps, fmt.Sprintf("disable login agent %s and move %s aside", cmp.Or(f.Label, filepath.Base(f.Place)), f.Place))
 	}
 	for _, m := range p.Moves {
 		if m.Container == "" {
@@ -77,7 +80,7 @@ func (p *Plan) Steps() []string {
 	return append(steps, "start the stack, and prove that the stored passwords log in")
 }
 
-// Plan looks at everything and changes nothing. What stands in the way of an adoption is an error.
+// Plan looks at everything and changes nothing: a container through which it reads a folder never runs, and is removed. What stands in the way of an adoption is an error.
 func (a *Adopter) Plan(ctx context.Context) (*Plan, error) {
 	journal, err := ReadJournal(a.Paths)
 	if err != nil {
@@ -91,10 +94,13 @@ func (a *Adopter) Plan(ctx context.Context) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := Surroundings{UserHome: a.UserHome, Home: a.Paths.Home, Required: required(project), Project: project, Residents: residents}
+	s := Surroundings{UserHome: a.UserHome, Home: a.Paths.Home, Required: required(project), Project: project, Residents: residents, Keychain: a.Keychain}
 	p := &Plan{Project: project.Name, Moves: []Move{}, Env: map[string]string{}, project: project, journal: journal}
 	if p.Findings, err = Detect(ctx, s); err != nil {
 		return nil, err
+	}
+	if a.Launchd == nil {
+		p.Findings = slices.DeleteFunc(p.Findings, func(f Finding) bool { return f.Kind == KindAgent })
 	}
 	switch {
 	case journal != nil && journal.Done != nil:
@@ -102,6 +108,7 @@ func (a *Adopter) Plan(ctx context.Context) (*Plan, error) {
 		return p, nil
 	case journal != nil:
 		p.Resumed, p.Moves, p.Env, p.Project = true, journal.Moves, journal.Env, journal.Project
+		err = a.stillThere(p, residents)
 	default:
 		err = a.decide(ctx, p, s)
 	}
@@ -115,6 +122,18 @@ func (a *Adopter) Plan(ctx context.Context) (*Plan, error) {
 		return nil, err
 	}
 	return p, a.inTheWay(p, residents)
+}
+
+// stillThere makes sure of the old containers of an adoption that was begun before.
+func (a *Adopter) stillThere(p *Plan, residents []stack.Resident) error {
+	for _, m := range p.Moves {
+		is := func(r stack.Resident) bool { return r.ID == m.Container }
+		if m.Container != "" && m.State != moveCopied && !slices.ContainsFunc(residents, is) {
+			return hint.Wrap(fmt.Errorf("container %s, which had the data of %s, was removed since this adoption began", m.Name, m.Service),
+				"remove %s, and `minibotd adopt` looks for data anew", hint.Word(journalPath(a.Paths)))
+		}
+	}
+	return nil
 }
 
 func required(p *stack.Project) []secrets.Name {
@@ -132,13 +151,16 @@ func (a *Adopter) decide(ctx context.Context, p *Plan, s Surroundings) error {
 		old := predecessor(s, role)
 		var err error
 		switch {
+		case old != nil && old.Unseen != nil:
+			err = hint.Wrap(fmt.Errorf("container %s seems to have the data of %s, and cannot be looked at: %w", old.Name, role.Service, old.Unseen),
+				"see what `docker inspect %s` says; start the engine anew, or `docker rm` the container if its data are of no use", hint.Word(old.Name))
 		case old != nil:
 			if slices.ContainsFunc(p.Moves, func(known Move) bool { return known.Container == old.ID }) {
 				continue
 			}
 			err = a.fromContainer(ctx, p, &m, *old)
 		case role.Kind == postgres:
-			err = fromFolder(p, &m)
+			err = a.fromFolder(ctx, p, &m)
 		}
 		if err != nil {
 			return err
@@ -176,6 +198,13 @@ func (a *Adopter) fromContainer(ctx context.Context, p *Plan, m *Move, old stack
 			break
 		}
 	}
+	if old.Fleeting {
+		return fleeting(*m, old)
+	}
+	if m.Path == "" && m.Kind == postgres && !old.StartedAt.IsZero() {
+		return hint.Wrap(fmt.Errorf("container %s has run, but there are no data of Postgres in it", old.Name),
+			"see whether the disk that has its data is there; `docker rm %s` if they are of no use", hint.Word(old.Name))
+	}
 	if m.Path == "" {
 		p.Why = append(p.Why, fmt.Sprintf("container %s has no data of %s: it is stopped, and service %s begins empty", old.Name, m.Kind, m.Service))
 		return nil
@@ -189,6 +218,17 @@ func (a *Adopter) fromContainer(ctx context.Context, p *Plan, m *Move, old stack
 	}
 	m.Version = strings.TrimSpace(string(version))
 	return a.askRoles(ctx, p, *m, old)
+}
+
+// fleeting refuses a container that could not be stopped without losing it, and says how to keep what it has.
+func fleeting(m Move, old stack.Resident) error {
+	err := fmt.Errorf("container %s cannot be kept: %w", old.Name, stack.ErrFleeting)
+	if _, _, kept := old.DataMount(m.Path); m.Path != "" && !kept {
+		return hint.Wrap(err, "its data are in no volume: `docker cp %s:%s FOLDER` saves them", hint.Word(old.Name), hint.Word(m.Path))
+	}
+	name := hint.Word(old.Name)
+	return hint.Wrap(err, "`docker create --name %s-kept --volumes-from %s %s && docker stop %s && until docker rename %s-kept %s; do sleep 1; done` has another container hold its volumes; then `minibotd adopt` again",
+		name, name, hint.Word(old.Image), name, name, name)
 }
 
 // nameVariable is what the shipped compose file takes the project's name from.
@@ -222,21 +262,57 @@ func oldPlaces(kind string, old stack.Resident) (places []place) {
 }
 
 // fromFolder takes the one data folder below minibot's home, where no container tells.
-func fromFolder(p *Plan, m *Move) error {
-	folders := p.Findings.Of(KindData)
+func (a *Adopter) fromFolder(ctx context.Context, p *Plan, m *Move) error {
+	versions := map[string]string{}
+	for _, f := range p.Findings.Of(KindData) {
+		version, err := head(filepath.Join(f.Folder, "PG_VERSION"))
+		if err != nil {
+			return fmt.Errorf("read the version of the old data: %w", err)
+		}
+		versions[f.Folder] = string(version)
+	}
+	for _, f := range p.Findings.Of(KindUnread) {
+		version, err := a.askEngine(ctx, p, m.Service, f.Folder)
+		if err != nil {
+			return err
+		}
+		if version != "" {
+			versions[f.Folder] = version
+		}
+	}
+	folders := slices.Sorted(maps.Keys(versions))
 	if len(folders) > 1 {
-		return hint.Wrap(fmt.Errorf("%s and %s both hold data of Postgres, and no container tells which of them counts", folders[0].Folder, folders[1].Folder),
+		return hint.Wrap(fmt.Errorf("%s and %s both hold data of Postgres, and no container tells which of them counts", folders[0], folders[1]),
 			"move all but one out of minibot's folder")
 	}
 	if len(folders) == 0 {
 		return nil
 	}
-	version, err := os.ReadFile(filepath.Join(folders[0].Folder, "PG_VERSION"))
+	folder, err := filepath.EvalSymlinks(folders[0]) // the engine may not see what a link of this machine points to
 	if err != nil {
-		return fmt.Errorf("read the version of the old data: %w", err)
+		return fmt.Errorf("find the old data: %w", err)
 	}
-	m.Folder, m.Version = folders[0].Folder, strings.TrimSpace(string(version))
+	m.Folder, m.Version = folder, strings.TrimSpace(versions[folders[0]])
 	return nil
+}
+
+// askEngine has the engine read the version of the data in a folder that only a database's own user may look into; "" for none.
+func (a *Adopter) askEngine(ctx context.Context, p *Plan, service, folder string) (version string, err error) {
+	image := p.project.Services[service].Image
+	if _, missing := a.Engine.ImageSettings(ctx, image); folder == "" || missing != nil { // that it is missing is said later
+		return "", nil
+	}
+	window, at, shut, err := a.Engine.Window(ctx, image, folder)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, shut(context.WithoutCancel(ctx))) }()
+	has, err := a.Engine.HasPath(ctx, window, at+"/PG_VERSION")
+	if err != nil || !has {
+		return "", err
+	}
+	data, err := a.Engine.ReadSmall(ctx, window, at+"/PG_VERSION")
+	return string(data), err
 }
 
 // fitImage has the configuration name an image that runs the data.

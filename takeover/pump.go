@@ -33,9 +33,7 @@ func (a *Adopter) pump(ctx context.Context, m *Move, l layout, fromID, from, toI
 	go func() { // ends with the stream, or when its reader is closed
 		said := time.Now()
 		wrote, err := l.rewrite(ctx, writer, old, func(total int64) error {
-			if a.At != nil {
-				a.At("copy " + m.Service)
-			}
+			a.at("copy " + m.Service)
 			if now := time.Now(); now.Sub(said) >= progressEvery {
 				said = now
 				a.Report(m.Service, megabytes(total)+" copied")

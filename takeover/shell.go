@@ -35,7 +35,11 @@ var secretLike = regexp.MustCompile(`(?i)(?:^|_)(?:PASSWORD|PASSWD|PASS|TOKEN|SE
 
 // isSecret reports whether a variable is a required secret, or looks like one that belongs to the stack.
 func isSecret(name string, required []secrets.Name) bool {
-	return slices.Contains(required, secrets.Name(name)) || secretLike.MatchString(name)
+	return isRequired(name, required) || secretLike.MatchString(name)
+}
+
+func isRequired(name string, required []secrets.Name) bool {
+	return slices.Contains(required, secrets.Name(name))
 }
 
 // shellFiles finds the lines of shell files that go before minibot, or keep its secrets in the clear.
@@ -50,22 +54,26 @@ func shellFiles(s Surroundings) Findings {
 		case err != nil:
 			found = append(found, unread(file, "what it says to a shell cannot be read"))
 			continue
+		case len(text) == maxFile:
+			found = append(found, unread(file, "only its first MiB was looked at"))
 		}
 		for n, line := range strings.Split(string(text), "\n") {
-			found = append(found, lookAtLine(s, file, n+1, line)...)
+			found = append(found, lookAtLine(s, file, n+1, bounded(line, maxLine))...)
 		}
 	}
 	return found
 }
 
+func at(file string, line int) string { return fmt.Sprintf("%s:%d", file, line) }
+
 func lookAtLine(s Surroundings, file string, n int, line string) (found Findings) {
 	if strings.HasPrefix(strings.TrimSpace(line), "#") {
 		return nil
 	}
-	at := Finding{Place: fmt.Sprintf("%s:%d", file, n), Line: n, Advice: "remove the line"}
+	template := Finding{Place: at(file, n), Line: n, Advice: "remove the line"}
 	for _, shadow := range []*regexp.Regexp{aliased, function} {
 		if m := shadow.FindStringSubmatch(line); m != nil {
-			one := at
+			one := template
 			one.Kind, one.What = KindShadow, strings.Join(m[1:], "")+" is another command in this shell"
 			if shadow == function {
 				one.Advice = "remove the function, to its closing brace"
@@ -74,13 +82,13 @@ func lookAtLine(s Surroundings, file string, n int, line string) (found Findings
 		}
 	}
 	if names := exported(line, s.Required); len(names) > 0 {
-		one := at
+		one := template
 		one.Kind, one.Secrets, one.What = KindExport, names, "a secret is in every program's environment"
 		one.Advice = "store it with `mb-secrets set`, then remove the line and open a new shell"
 		found = append(found, one)
 	}
-	if m := sourced.FindStringSubmatch(line); m != nil && mentions(m[1], s.Home, s.UserHome) {
-		one := at
+	if m := sourced.FindStringSubmatch(line); m != nil && s.mentionsHome(m[1]) {
+		one := template
 		one.Kind, one.What = KindSource, "the shell reads a file of minibot's folder in"
 		found = append(found, one)
 	}

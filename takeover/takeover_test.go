@@ -1,6 +1,8 @@
 package takeover
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"html"
 	"maps"
@@ -12,6 +14,7 @@ import (
 
 	"minibot/deploy"
 	"minibot/secrets"
+	"minibot/secrets/security"
 	"minibot/stack"
 )
 
@@ -60,6 +63,7 @@ var wanted = map[string]string{
 	"shadow ~/.zshrc:2":                 "",
 	"shadow ~/.zprofile:1":              "",
 	"source ~/.zshrc:5":                 "",
+	"unread ~/.bash_profile:1":          "",
 	"env-file ~/minibot/.env":           "POSTGRES_PASSWORD",
 	"data ~/minibot/data/postgres":      "",
 	"container container minibot-redis": "REDIS_PASSWORD",
@@ -94,10 +98,11 @@ func residents(user string) []stack.Resident {
 	}
 }
 
+func nobody(string) []stack.Resident { return nil }
+
 // detect writes the files, and returns what is found as kind and place, with the names of secrets.
-func detect(t *testing.T, files map[string]string, seen func(user string) []stack.Resident) map[string]string {
+func detect(t *testing.T, user string, files map[string]string, seen func(user string) []stack.Resident) map[string]string {
 	t.Helper()
-	user := t.TempDir()
 	for path, text := range files {
 		path = filepath.Join(user, path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -108,7 +113,10 @@ func detect(t *testing.T, files map[string]string, seen func(user string) []stac
 		}
 	}
 	project := shippedProject(t)
-	found, err := Detect(t.Context(), Surroundings{UserHome: user, Home: filepath.Join(user, "minibot"), Required: required(project), Project: project, Residents: seen(user)})
+	found, err := Detect(t.Context(), Surroundings{
+		UserHome: user, Home: filepath.Join(user, "minibot"), Required: required(project), Project: project, Residents: seen(user),
+		Keychain: func(context.Context) ([]security.Address, error) { return nil, nil },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +142,7 @@ func names(list []secrets.Name) string {
 }
 
 func TestDetectFindsEveryKind(t *testing.T) {
-	got := detect(t, replica(), residents)
+	got := detect(t, t.TempDir(), replica(), residents)
 	if !maps.Equal(got, wanted) {
 		t.Errorf("found\n%s\nwanted\n%s", lines(got), lines(wanted))
 	}
@@ -163,7 +171,7 @@ func TestDetectMissesWhatIsNotThere(t *testing.T) {
 				_, place, _ = strings.Cut(place, " ")
 				return place == "~/"+path || strings.HasPrefix(place, "~/"+path+":") || place == "~/"+filepath.Dir(path) && filepath.Base(path) == "PG_VERSION"
 			})
-			if got := detect(t, files, residents); !maps.Equal(got, want) {
+			if got := detect(t, t.TempDir(), files, residents); !maps.Equal(got, want) {
 				t.Errorf("found\n%s\nwanted\n%s", lines(got), lines(want))
 			}
 		})
@@ -172,12 +180,12 @@ func TestDetectMissesWhatIsNotThere(t *testing.T) {
 		t.Run(r.Name, func(t *testing.T) {
 			want := maps.Clone(wanted)
 			delete(want, "container container "+r.Name)
-			if got := detect(t, replica(), func(user string) []stack.Resident { return slices.Delete(residents(user), i, i+1) }); !maps.Equal(got, want) {
+			if got := detect(t, t.TempDir(), replica(), func(user string) []stack.Resident { return slices.Delete(residents(user), i, i+1) }); !maps.Equal(got, want) {
 				t.Errorf("found\n%s\nwanted\n%s", lines(got), lines(want))
 			}
 		})
 	}
-	if got := detect(t, nil, func(string) []stack.Resident { return nil }); len(got) != 0 {
+	if got := detect(t, t.TempDir(), nil, nobody); len(got) != 0 {
 		t.Errorf("an empty home has %v", got)
 	}
 }
@@ -224,6 +232,23 @@ func TestShellLines(t *testing.T) {
 	} {
 		if got := names(exported(line, required)); got != want {
 			t.Errorf("%s: %q, want %q", line, got, want)
+		}
+	}
+}
+
+// TestContainerThatCannotBeLookedAt is said, and where it seems to have data of the stack, nothing begins without it.
+func TestContainerThatCannotBeLookedAt(t *testing.T) {
+	project := shippedProject(t)
+	broken := errors.New("layer does not exist")
+	for name, stops := range map[string]bool{"minibot-redis": true, "blog": false} {
+		s := Surroundings{Home: "/home/x/minibot", Project: project, Residents: []stack.Resident{{ID: "1", Name: name, Unseen: broken}}}
+		found := containers(s)
+		if len(found) != 1 || found[0].Kind != KindUnread || !strings.Contains(found[0].What, "layer does not exist") || found[0].Advice == "" {
+			t.Errorf("%s: %+v", name, found)
+		}
+		err := (&Adopter{}).decide(t.Context(), &Plan{project: project}, s)
+		if stops != errors.Is(err, broken) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -101,7 +101,7 @@ func (c *commands) adopt(ctx context.Context, o adoptOptions) (err error) {
 func (c *commands) carryAlone(ctx context.Context, paths config.Paths, cfg config.Config, o adoptOptions) (plan *takeover.Plan, adopter *takeover.Adopter, err error) {
 	release, err := control.AcquireLock(ctx, paths.DaemonLock)
 	if errors.Is(err, control.ErrDaemonHolds) {
-		return nil, nil, hint.Wrap(err, "end it for good with `minibotd uninstall`, which leaves secrets and data, or stop the `minibotd run` that you see")
+		return nil, nil, hint.Wrap(err, "end it for good with `minibotd uninstall`, which leaves secrets and data, or stop the `minibotd run` that you see; another `minibotd adopt` ends by itself")
 	}
 	if err != nil {
 		return nil, nil, err
@@ -137,8 +137,7 @@ func (c *commands) adopter(engine *stack.Engine, paths config.Paths, cfg config.
 	if err != nil {
 		return nil, fmt.Errorf("find the user's home: %w", err)
 	}
-	return &takeover.Adopter{Engine: engine, Paths: paths, Config: cfg, UserHome: user, At: dieAt(),
-		Launchd: launchd.Launchctl{UID: os.Getuid()},
+	a := &takeover.Adopter{Engine: engine, Paths: paths, Config: cfg, UserHome: user, Keychain: keychain(), At: dieAt(),
 		Load: func(ctx context.Context, env map[string]string) (*stack.Project, error) {
 			return stack.Load(ctx, stack.LoadOptions{File: paths.Compose, Env: env, AllowExposed: cfg.Exposure == config.ExposureWarn})
 		},
@@ -149,7 +148,12 @@ func (c *commands) adopter(engine *stack.Engine, paths config.Paths, cfg config.
 			return nil
 		},
 		Report: func(service, message string) { c.io.Progress(service, message) },
-	}, nil
+	}
+	program := standInOf(launchd.DefaultProgram)
+	if _, err := os.Stat(program); err == nil {
+		a.Launchd = launchd.Launchctl{Program: program, UID: os.Getuid()}
+	}
+	return a, nil
 }
 
 // sure asks, unless that was answered on the command line.
@@ -195,8 +199,12 @@ func allSet(ctx context.Context, paths config.Paths, cfg config.Config, a *takeo
 		return nil
 	}
 	advice := "mb-secrets init"
-	if files := plan.Findings.Of(takeover.KindEnvFile); len(files) > 0 {
-		advice = files[0].Advice
+	for _, kind := range []takeover.Kind{takeover.KindEnvFile, takeover.KindKeychain} {
+		for _, f := range plan.Findings.Of(kind) {
+			if slices.ContainsFunc(f.Secrets, func(n secrets.Name) bool { return slices.Contains(missing, string(n)) }) {
+				advice = f.Advice
+			}
+		}
 	}
 	return hint.Wrap(fmt.Errorf("%w: %s", secrets.ErrNotFound, strings.Join(missing, ", ")), "%s", advice)
 }

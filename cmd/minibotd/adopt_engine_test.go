@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"minibot/control"
 	"minibot/deploy"
+	"minibot/launchd/launchdtest"
 )
 
 // oldPassword is what the old databases have; the store holds others.
@@ -61,7 +63,7 @@ func newOldHome(t *testing.T) *oldHome {
 		t.Fatal(err)
 	}
 	h.runOld("postgres", "-e", "POSTGRES_USER=minibot", "-e", "POSTGRES_PASSWORD="+oldPassword, "-p", "127.0.0.1:"+port+":5432",
-		"-v", h.home+"/data/postgres:/var/lib/postgresql/data", image("MINIBOT_POSTGRES_IMAGE"))
+		"-v", h.home+"/data/postgres:/var/lib/postgresql/data", image("MINIBOT_POSTGRES15_IMAGE"))
 	h.runOld("redis", "-p", "127.0.0.1:"+redisPort+":6379", "-v", h.home+"/data/redis:/data", image("MINIBOT_REDIS_IMAGE"),
 		"redis-server", "--requirepass", oldPassword)
 	h.runOld("openclaw", "-v", h.home+"/data/openclaw:/home/node/.openclaw", "--entrypoint", "sh", image("MINIBOT_REDIS_IMAGE"), "-c",
@@ -96,21 +98,21 @@ func (h *oldHome) removeOld() {
 	h.tryDocker("run", "--rm", "--network=none", "--entrypoint=rm", "-v", h.home+":/h", image("MINIBOT_REDIS_IMAGE"), "-rf", "/h/data")
 }
 
-// newerImage has the stack run a Postgres of another major version, as far as the image says.
-func (h *oldHome) newerImage() string {
+// agent has a login agent of the old kind run, under an emulated launchd.
+func (h *oldHome) agent() *launchdtest.Launchd {
 	h.t.Helper()
-	name := "minibot/adopt-" + h.name + ":18"
-	id := strings.TrimSpace(h.docker("create", image("MINIBOT_POSTGRES_IMAGE")))
-	h.docker("commit", "-c", "ENV PG_MAJOR=18", id, name)
-	h.docker("rm", "-v", id)
-	h.t.Cleanup(func() { h.tryDocker("rmi", name) })
-	file := filepath.Join(h.home, "config.toml")
-	text, err := os.ReadFile(file)
+	program, err := launchdStandIn()
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.write("config.toml", strings.Replace(string(text), fmt.Sprintf("%q", image("MINIBOT_POSTGRES_IMAGE")), fmt.Sprintf("%q", name), 1))
-	return name
+	ld := launchdtest.Start(h.t, launchdtest.Options{Program: program, UserHome: h.user})
+	file := filepath.Join(ld.AgentsDir(), "com.minibot.gateway.plist")
+	(&mac{t: h.t}).put(file, gatewayAgent)
+	if _, stderr, exit := ld.Run("bootstrap", strings.TrimSuffix(ld.Target(""), "/"), file); exit != 0 {
+		h.t.Fatalf("%d: %s", exit, stderr)
+	}
+	h.env = append(h.env, "MINIBOT_LAUNCHCTL="+ld.Launchctl())
+	return ld
 }
 
 // sums are the contents, owners and modes of the old data.
@@ -120,14 +122,15 @@ func (h *oldHome) sums() string {
 		"cd /v && find . -type f | sort | xargs sha256sum && find . | sort | xargs stat -c '%n %u %g %a'")
 }
 
-// TestAdopt takes a replica of such a home over: killed in the middle of the copy, then run again.
+// TestAdopt takes a replica of such a home over, with a login agent and a Postgres of an older major version than the stack's: killed
+// before the agent is disabled, and in the middle of the copy, then run again.
 func TestAdopt(t *testing.T) {
 	t.Parallel()
 	h := newOldHome(t)
-	newer := h.newerImage()
+	ld := h.agent()
 
 	dry := h.run("", "minibotd", "adopt", "--dry-run")
-	for _, want := range []string{".zshrc:2", ".zshrc:3: a secret is in every program's environment (POSTGRES_PASSWORD)", "the stack's image runs 18", "copy the data of postgres"} {
+	for _, want := range []string{".zshrc:2", ".zshrc:3: a secret is in every program's environment (POSTGRES_PASSWORD)", "the data are of Postgres 15, and the stack's image runs 17", "disable login agent com.minibot.gateway", "copy the data of postgres"} {
 		if !strings.Contains(dry.stdout, want) {
 			t.Errorf("adopt --dry-run does not say %q:\n%s%s", want, dry.stdout, dry.stderr)
 		}
@@ -148,7 +151,14 @@ func TestAdopt(t *testing.T) {
 	}
 	inOldPostgres("ALTER DATABASE other RENAME TO minibot")
 
-	h.env = append(h.env, "MINIBOT_DIE_AT=copy postgres:400")
+	h.env = append(h.env, "MINIBOT_DIE_AT=agent/noted")
+	if r := h.run("", "minibotd", "adopt", "--yes"); r.code != -1 {
+		t.Fatalf("adopt was not killed before it disabled the agent: exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	if _, stderr, exit := ld.Run("print", ld.Target("com.minibot.gateway")); exit != 0 {
+		t.Errorf("the agent was ended before its undo was noted: %d %s", exit, stderr)
+	}
+	h.env[len(h.env)-1] = "MINIBOT_DIE_AT=copy postgres:400"
 	if r := h.run("", "minibotd", "adopt", "--yes"); r.code != -1 {
 		t.Fatalf("adopt was not killed in the middle: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
@@ -169,7 +179,13 @@ func TestAdopt(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.stdout), &result); err != nil || !result.Adopted || !result.Resumed || len(result.Proved) != 2 {
 		t.Errorf("adopt --json: %v\n%s", err, r.stdout)
 	}
-	h.adopted(newer)
+	if undo := strings.Join(result.Undo, "\n"); strings.Count(undo, "launchctl bootstrap") != 1 || strings.Count(undo, "mv ") != 1 {
+		t.Errorf("the commands that go back: %s", undo)
+	}
+	if _, _, exit := ld.Run("print", ld.Target("com.minibot.gateway")); exit == 0 {
+		t.Error("the agent is still loaded")
+	}
+	h.adopted()
 	if h.sums() != before {
 		t.Error("the old data are not as they were")
 	}
@@ -193,7 +209,7 @@ func TestAdopt(t *testing.T) {
 }
 
 // TestAdoptFolder takes a home over whose containers were of a compose project of the same name, as of a folder called minibot, and of whose
-// Postgres only the data are left.
+// Postgres only the data are left, which nobody but the engine may look into.
 func TestAdoptFolder(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
@@ -217,7 +233,25 @@ func TestAdoptFolder(t *testing.T) {
 		fmt.Fprintf(&lines, "%s=%s\n", name, value)
 	}
 	in.must(lines.String(), "mb-secrets", "init")
-	out := in.must("", "minibotd", "adopt", "--yes")
+	in.docker("run", "--name", in.container("postgres"), "--entrypoint", "true", "-v", in.home+"/absent:/var/lib/postgresql/data", image("MINIBOT_POSTGRES_IMAGE"))
+	if r := in.run("", "minibotd", "adopt", "--yes"); r.code != 1 || !strings.Contains(r.stderr, "has run, but there are no data of Postgres in it") {
+		t.Errorf("adopt from a container whose disk is not there: exit %d, %s", r.code, r.stderr)
+	}
+	in.docker("rm", in.container("postgres"))
+	if r := in.run("", "minibotd", "adopt", "--dry-run"); os.Getuid() == 0 && !strings.Contains(r.stdout, "copy the data of postgres from "+in.home+"/data/postgres into") {
+		t.Errorf("adopt --dry-run: exit %d, %s%s", r.code, r.stdout, r.stderr)
+	}
+	// The folder is the database's own: to another user than root it is closed.
+	asUser := exec.Command(filepath.Join(programs, "minibotd"), "adopt", "--yes")
+	if os.Getuid() == 0 {
+		asUser = exec.Command("setpriv", append([]string{"--bounding-set", "-dac_override,-dac_read_search"}, asUser.Args...)...)
+	}
+	asUser.Env = in.environ()
+	text, err := asUser.CombinedOutput()
+	out := string(text)
+	if err != nil || !strings.Contains(out, "cannot be looked into") {
+		t.Fatalf("adopt: %v: %s", err, out)
+	}
 	if !strings.Contains(out, "run `minibotd install`") || !strings.Contains(out, "has no data of openclaw") {
 		t.Errorf("adopt: %s", out)
 	}
@@ -236,7 +270,7 @@ func TestAdoptFolder(t *testing.T) {
 }
 
 // adopted looks at the new stack and at what is left of the old one.
-func (h *oldHome) adopted(newer string) {
+func (h *oldHome) adopted() {
 	t := h.t
 	t.Helper()
 	if rows := h.docker("exec", h.container("postgres"), "psql", "-q", "-A", "-t", "-U", "minibot", "-d", "minibot",
@@ -261,8 +295,9 @@ func (h *oldHome) adopted(newer string) {
 	if state != "agents/main/session.json 1000 1000\nsession\nagents\n" {
 		t.Errorf("OpenClaw's folder: %s", state)
 	}
-	if got := h.docker("inspect", "-f", "{{.Config.Image}}", h.container("postgres")); strings.TrimSpace(got) != image("MINIBOT_POSTGRES_IMAGE") {
-		t.Errorf("Postgres runs %s, not the image that had its data, but the stack's was %s", got, newer)
+	version := h.docker("exec", h.container("postgres"), "sh", "-c", "cat $PGDATA/PG_VERSION; psql -q -A -t -U minibot -d minibot -c 'SHOW server_version_num'")
+	if !strings.HasPrefix(version, "15\n15") {
+		t.Errorf("the data, and the server that runs them, are of Postgres %q", version)
 	}
 	for _, service := range []string{"postgres", "redis", "openclaw"} {
 		got := h.docker("inspect", "-f", "{{.State.Running}} {{.HostConfig.RestartPolicy.Name}}", h.container(service)+"-before-minibot")

@@ -46,7 +46,7 @@ func onAMac(t *testing.T, in *installation) *mac {
 // update puts another file in place of the program, as an upgrade does.
 func (m *mac) update() {
 	m.t.Helper()
-	data, err := os.ReadFile(filepath.Join(programs, "minibotd"))
+	data, err := os.ReadFile(m.built("minibotd"))
 	if err == nil {
 		err = os.MkdirAll(filepath.Dir(m.program), 0o700)
 	}

@@ -3,9 +3,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -44,6 +46,11 @@ func dieBefore(step string) {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // nobody is left to hear of a failure
 		select {}
 	}
+}
+
+// standInOf is a program of macOS, or the one that a test names in its place.
+func standInOf(program string) string {
+	return cmp.Or(os.Getenv("MINIBOT_"+strings.ToUpper(filepath.Base(program))), program)
 }
 
 // crashOnSignal panics on SIGUSR1, in a goroutine that nobody waits for, with every value that is in force in the message.

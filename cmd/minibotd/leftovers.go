@@ -6,19 +6,22 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"minibot/config"
 	"minibot/console"
+	"minibot/deploy"
 	"minibot/hint"
 	installer "minibot/install"
 	"minibot/launchd"
+	"minibot/secrets/security"
 	"minibot/stack"
 	"minibot/takeover"
 )
 
-// leftoversTimeout is how long install may look at the engine for containers of an older stack; it goes on without an engine.
+// leftoversTimeout is how long the engine, and on a Mac the Keychain, may take to say what an older stack left there; it goes on without.
 const leftoversTimeout = 10 * time.Second
 
 // leftovers sees to what shell scripts left behind, before anything is installed: it says what there is, refuses while there are data
@@ -46,7 +49,7 @@ func (c *commands) leftovers(ctx context.Context, i *installer.Installation, f i
 		return err
 	}
 	if place := unadopted(found); place != "" && !adopted && !f.leaveData && !installed {
-		err := fmt.Errorf("there are data of an older stack (%s), and minibotd would start a new one without them", place)
+		err := fmt.Errorf("there are, or may be, data of an older stack (%s), and minibotd would start a new one without them", place)
 		return hint.Wrap(err, "`minibotd adopt` takes them over and deletes nothing; `minibotd install --leave-data` starts without them")
 	}
 	return c.disableAgents(ctx, found.Of(takeover.KindAgent), i, f)
@@ -77,7 +80,7 @@ func escaped(lines []string) string {
 	return strings.Join(shown, "\n  ")
 }
 
-// unadopted is a place with data that adopt would take over; "" for none.
+// unadopted is a place with data that adopt would take over, or may; "" for none.
 func unadopted(found takeover.Findings) string {
 	for _, kind := range []takeover.Kind{takeover.KindContainer, takeover.KindData} {
 		for _, one := range found.Of(kind) {
@@ -86,11 +89,16 @@ func unadopted(found takeover.Findings) string {
 			}
 		}
 	}
+	for _, one := range found.Of(takeover.KindUnread) {
+		if one.Folder != "" { // adopt has the engine look into it
+			return one.Place
+		}
+	}
 	return ""
 }
 
-// detect looks for leftovers, and whether data were adopted already. Without an engine, or with a compose file that does not load, it
-// leaves containers out, and warns of the first.
+// detect looks for leftovers, and whether data were adopted already. Without an engine it leaves
+// containers out, and warns of it.
 func (c *commands) detect(ctx context.Context, paths config.Paths) (found takeover.Findings, adopted bool, err error) {
 	user, err := os.UserHomeDir()
 	if err != nil {
@@ -104,21 +112,67 @@ func (c *commands) detect(ctx context.Context, paths config.Paths) (found takeov
 	if err != nil {
 		return nil, false, err
 	}
-	s := takeover.Surroundings{UserHome: user, Home: paths.Home}
-	project, err := stack.Load(ctx, stack.LoadOptions{File: paths.Compose, Env: cfg.Env, AllowExposed: cfg.Exposure == config.ExposureWarn})
-	if err == nil { // otherwise there is none yet, or minibotd will say what is wrong with it
+	s := takeover.Surroundings{UserHome: user, Home: paths.Home, Keychain: keychain()}
+	project, err := c.expected(ctx, paths, cfg)
+	if err == nil {
 		s.Project = project
 		for _, r := range project.Requirements {
 			s.Required = append(s.Required, r.Name)
 		}
-		if s.Residents, err = residents(ctx, cfg); err != nil {
-			c.io.Warn("containers of an older stack were not looked for: %v", err)
-		}
-	} else if ctx.Err() != nil {
-		return nil, false, err
+		s.Residents, err = residents(ctx, cfg)
+	}
+	if ctx.Err() != nil {
+		return nil, false, ctx.Err()
+	}
+	if err != nil {
+		c.io.Warn("containers of an older stack were not looked for: %v", err)
 	}
 	found, err = takeover.Detect(ctx, s)
 	return found, journal != nil && journal.Done != nil, err
+}
+
+// expected is the project that minibotd is to keep up: that of the compose file, or, where there is none of minibot's yet, the shipped one.
+func (c *commands) expected(ctx context.Context, paths config.Paths, cfg config.Config) (project *stack.Project, err error) {
+	o := stack.LoadOptions{File: paths.Compose, Env: cfg.Env, AllowExposed: cfg.Exposure == config.ExposureWarn}
+	if _, none := os.Lstat(paths.Compose); !errors.Is(none, fs.ErrNotExist) {
+		const rename = "if it is an older stack's, rename it: minibot's own belongs there"
+		project, err := stack.Load(ctx, o)
+		switch {
+		case err == nil && len(project.Requirements) > 0:
+			return project, nil
+		case err == nil:
+			c.io.Warn("%s asks for no secrets; %s", paths.Compose, rename)
+		default:
+			c.io.Warn("%v; %s", err, rename)
+		}
+	}
+	dir, err := os.MkdirTemp("", "minibot-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	o.File = filepath.Join(dir, "compose.yaml")
+	if err := os.WriteFile(o.File, deploy.ComposeFile, 0o600); err != nil {
+		return nil, err
+	}
+	return stack.Load(ctx, o)
+}
+
+// keychain asks macOS's program security which items there are; nil on another system. It reads no value and opens no dialog.
+func keychain() func(context.Context) ([]security.Address, error) {
+	program := standInOf(security.DefaultProgram)
+	if _, err := os.Stat(program); err != nil {
+		return nil
+	}
+	return func(ctx context.Context) ([]security.Address, error) {
+		ctx, cancel := context.WithTimeout(ctx, leftoversTimeout)
+		defer cancel()
+		store, err := security.Open(ctx, security.Options{Program: program})
+		if err != nil {
+			return nil, err
+		}
+		return store.Addresses(ctx)
+	}
 }
 
 // residents are the containers of the engine.
@@ -153,11 +207,13 @@ func (c *commands) disableAgents(ctx context.Context, agents takeover.Findings, 
 				continue
 			}
 		}
-		undo, err := takeover.DisableAgent(ctx, agent, m.Launchctl)
+		err := takeover.DisableAgent(ctx, agent, m.Launchctl, func(undo []string) error {
+			c.io.Say("disabling %s; to undo it:\n  %s", console.Escape(agent.Place), escaped(undo))
+			return nil
+		})
 		if err != nil {
 			return err
 		}
-		c.io.Say("disabled; to undo it:\n  %s", escaped(undo))
 	}
 	return nil
 }

@@ -10,6 +10,9 @@ func crashPoint() func(rotation.Point) { return func(rotation.Point) {} }
 // dieAt returns nothing to do: only tests are built with it.
 func dieAt() func(point string) { return func(string) {} }
 
+// standInOf returns the program: only tests have another one in its place.
+func standInOf(program string) string { return program }
+
 // crashOnSignal does nothing: only tests are built with it.
 func crashOnSignal(*daemon) {}
 

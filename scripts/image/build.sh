@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Builds the local images from Debian and npm packages. Sourced by scripts/images, which sets here, cache, key, release, openclaw, node.
+# Builds the local images from Debian and npm packages. Sourced by scripts/images, which sets here, cache, key, openclaw, node.
 
 # platform: the names that differ between the two architectures.
 platform() {
@@ -17,7 +17,6 @@ build() { # NAME...
   mkdir -p "$work"
   local n npm=
   case " $* " in *' openclaw '*) fetch_openclaw >"$work/npm.log" 2>&1 & npm=$! ;; esac
-  unpack_debian
   for n; do
     [ "$n" = openclaw ] && continue
     "root_$n" && say "built minibot/$n:$tag"
@@ -27,29 +26,37 @@ build() { # NAME...
   if wait "$npm" && root_openclaw; then say "built minibot/openclaw:$tag"; else tail -n 3 "$work/npm.log" >&2 || true; fi
 }
 
-# unpack_debian: the packages with all they depend on, resolved against an empty status, unpacked side by side into $stage.
+# unpack_debian RELEASE PACKAGE...: the packages with all they depend on, resolved against an empty status, unpacked side by side into $stage.
+# A release is unpacked once in a run.
 unpack_debian() {
+  local apt d from=$work/$1 release=$1
+  shift
+  stage=$from/stage
+  case " $unpacked " in *" $release "*) return ;; esac
   need debian-archive-keyring ca-certificates
-  stage=$work/stage
-  local apt d
-  mkdir -p "$work/debs/partial" "$work/lists/partial"
-  : >"$work/status"
-  echo "deb [signed-by=$keyring] $(mirror) $release main" >"$work/sources.list"
-  apt=(apt-get -qq -y -o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State::lists="$work/lists"
-    -o Dir::State::status="$work/status" -o Dir::Cache::archives="$work/debs" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
+  mkdir -p "$from/debs/partial" "$from/lists/partial"
+  : >"$from/status"
+  echo "deb [signed-by=$keyring] $(mirror) $release main" >"$from/sources.list"
+  apt=(apt-get -qq -y -o Dir::Etc::sourcelist="$from/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State::lists="$from/lists"
+    -o Dir::State::status="$from/status" -o Dir::Cache::archives="$from/debs" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
     -o APT::Sandbox::User=root -o APT::Install-Recommends=false)
   say "fetching Debian $release packages"
   "${apt[@]}" update >&2
   "${apt[@]}" autoclean >/dev/null
-  "${apt[@]}" install --download-only postgresql-17 redis-server busybox-static bash gosu libatomic1 </dev/null >/dev/null
+  "${apt[@]}" install --download-only "$@" busybox-static bash gosu </dev/null >/dev/null
   rm -rf "$stage"
   merged "$stage"
-  for d in "$work"/debs/*.deb; do
+  for d in "$from"/debs/*.deb; do
     dpkg-deb --fsys-tarfile "$d" | tar -x --keep-directory-symlink -C "$stage" --exclude=./usr/share/doc --exclude=./usr/share/man \
       --exclude=./usr/share/locale --exclude='*/bitcode' --exclude='*llvmjit*'
   done
-  say 'unpacked the Debian packages'
+  unpacked+=" $release"
+  say "unpacked the Debian $release packages"
 }
+unpacked=
+
+# unpack_current: what the images of the shipped stack are made from.
+unpack_current() { unpack_debian trixie postgresql-17 redis-server libatomic1; }
 
 merged() { local d; mkdir -p "$1"/usr/{bin,sbin,lib,lib64}; for d in bin sbin lib lib64; do ln -s "usr/$d" "$1/$d"; done; }
 
@@ -101,24 +108,31 @@ import() { # ROOT NAME CHANGE...
   rm -rf "$root"
 }
 
-root_postgres() {
-  local root=$work/postgres bin=/usr/lib/postgresql/17/bin b
+root_postgres() { unpack_current; root_server postgres 17; }
+
+# Of an older major version, for the tests that take its data over.
+root_postgres15() { unpack_debian bookworm postgresql-15; root_server postgres15 15; }
+
+root_server() { # NAME MAJOR
+  local root=$work/$1 major=$2 b
+  local bin=/usr/lib/postgresql/$major/bin
   # ids as in the official alpine image
-  base "$root" postgres 70 70 /var/lib/postgresql /usr/lib/postgresql/17 /usr/share/postgresql/17 /usr/share/zoneinfo /usr/sbin/gosu /bin/bash /usr/bin/bash
+  base "$root" postgres 70 70 /var/lib/postgresql "/usr/lib/postgresql/$major" "/usr/share/postgresql/$major" /usr/share/zoneinfo /usr/sbin/gosu /bin/bash /usr/bin/bash
   for b in "$stage$bin"/*; do ln -s "$bin/${b##*/}" "$root/usr/local/bin/${b##*/}"; done
   mkdir -p "$root/docker-entrypoint-initdb.d" "$root/var/lib/postgresql/data" "$root/run/postgresql"
   # the official image listens everywhere by default
-  sed -i "s/^#\?listen_addresses = .*/listen_addresses = '*'/" "$root/usr/share/postgresql/17/postgresql.conf.sample"
+  sed -i "s/^#\?listen_addresses = .*/listen_addresses = '*'/" "$root/usr/share/postgresql/$major/postgresql.conf.sample"
   chown -R 70:70 "$root/var/lib/postgresql" "$root/run/postgresql"
   chmod 3775 "$root/run/postgresql"
   install -m 755 "$here/image/postgres-entrypoint.sh" "$root/usr/local/bin/docker-entrypoint.sh"
   ln -s docker-entrypoint.sh "$root/usr/local/bin/docker-ensure-initdb.sh"
-  import "$root" postgres 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 PG_MAJOR=17 PGDATA=/var/lib/postgresql/data' \
+  import "$root" "$1" "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 PG_MAJOR=$major PGDATA=/var/lib/postgresql/data" \
     'VOLUME /var/lib/postgresql/data' 'EXPOSE 5432' 'ENTRYPOINT ["docker-entrypoint.sh"]' 'CMD ["postgres"]'
 }
 
 root_redis() {
   local root=$work/redis
+  unpack_current
   # ids as in the official alpine image
   base "$root" redis 999 1000 /data /usr/bin/redis-server /usr/bin/redis-cli /usr/bin/redis-check-rdb /usr/bin/redis-check-aof /usr/bin/redis-benchmark /usr/sbin/gosu
   mkdir -p "$root/data"
@@ -146,6 +160,7 @@ fetch_openclaw() {
 root_openclaw() {
   local root=$work/openclaw n=$work/npm/$openclaw-$node
   local bin=$n/node/node_modules/$nodepkg/bin/node
+  unpack_current
   mkdir -p "$stage/mnt"
   cp "$bin" "$stage/mnt/node"
   base "$root" node 1000 1000 /home/node /mnt/node

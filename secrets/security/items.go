@@ -3,6 +3,7 @@ package security
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"minibot/secrets"
@@ -154,6 +155,27 @@ func (s *Store) deleteAll(ctx context.Context, service string, accounts []string
 		return fault(a.status(commandDelete))
 	}
 	return nil
+}
+
+// Address names a generic password, which may be another program's.
+type Address struct{ Service, Account string }
+
+// Addresses returns where every generic password of the keychains lies, other programs' too, in the order in which they are searched.
+// It reads the attributes alone, which opens no dialog and works while the keychains are locked. What has no service is left out.
+func (s *Store) Addresses(ctx context.Context) ([]Address, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	all, err := s.dump(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the keychain's items: %w", err)
+	}
+	var found []Address
+	for _, item := range all {
+		if item.service != "" {
+			found = append(found, Address{item.service, item.account})
+		}
+	}
+	return found, nil
 }
 
 // dump reads the attributes of all generic passwords. It never asks for values: -d would open a dialog for each.
