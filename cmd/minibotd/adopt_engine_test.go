@@ -14,6 +14,7 @@ import (
 	"minibot/control"
 	"minibot/deploy"
 	"minibot/launchd/launchdtest"
+	"minibot/secrets/security/securitytest/standin"
 )
 
 // oldPassword is what the old databases have; the store holds others.
@@ -98,7 +99,7 @@ func (h *oldHome) removeOld() {
 	h.tryDocker("run", "--rm", "--network=none", "--entrypoint=rm", "-v", h.home+":/h", image("MINIBOT_REDIS_IMAGE"), "-rf", "/h/data")
 }
 
-// agent has a login agent of the old kind run, under an emulated launchd.
+// agent has a login agent of the old kind run, under an emulated launchd, and an item of a script in a Keychain.
 func (h *oldHome) agent() *launchdtest.Launchd {
 	h.t.Helper()
 	program, err := launchdStandIn()
@@ -111,7 +112,10 @@ func (h *oldHome) agent() *launchdtest.Launchd {
 	if _, stderr, exit := ld.Run("bootstrap", strings.TrimSuffix(ld.Target(""), "/"), file); exit != 0 {
 		h.t.Fatalf("%d: %s", exit, stderr)
 	}
-	h.env = append(h.env, "MINIBOT_LAUNCHCTL="+ld.Launchctl())
+	keychain := (&mac{installation: h.installation, t: h.t}).keychain()
+	keychain.Add(standin.Item{Service: "minibot-redis", Account: "you", Value: []byte("canary-keychain"), Partition: standin.Tool})
+	h.write("secrets.sh", "security find-generic-password -s minibot-redis -w\n")
+	h.env = append(h.env, "MINIBOT_LAUNCHCTL="+ld.Launchctl(), "MINIBOT_MANAGER=launchd", "PATH="+filepath.Dir(ld.Launchctl())+":"+os.Getenv("PATH"))
 	return ld
 }
 
@@ -130,13 +134,20 @@ func TestAdopt(t *testing.T) {
 	ld := h.agent()
 
 	dry := h.run("", "minibotd", "adopt", "--dry-run")
-	for _, want := range []string{".zshrc:2", ".zshrc:3: a secret is in every program's environment (POSTGRES_PASSWORD)", "the data are of Postgres 15, and the stack's image runs 17", "disable login agent com.minibot.gateway", "copy the data of postgres"} {
+	for _, want := range []string{".zshrc:2", ".zshrc:3: a secret is in every program's environment (POSTGRES_PASSWORD)", "the data are of Postgres 15, and the stack's image runs 17", "disable login agent com.minibot.gateway", "item minibot-redis (you)", "copy the data of postgres"} {
 		if !strings.Contains(dry.stdout, want) {
 			t.Errorf("adopt --dry-run does not say %q:\n%s%s", want, dry.stdout, dry.stderr)
 		}
 	}
 	if h.docker("inspect", "-f", "{{.State.Running}} {{.HostConfig.RestartPolicy.Name}}", h.container("postgres")) != "true always\n" {
 		t.Error("a dry run changed the old container")
+	}
+	r := h.run("", "minibotd", "install", "--program", filepath.Join(programs, "minibotd"), "--yes")
+	for _, want := range []string{"container " + h.container("postgres"), "container " + h.container("redis"), "container " + h.container("openclaw"), "login agent", ".zshrc:3",
+		"item minibot-redis (you)", "minibotd adopt"} {
+		if r.code != 1 || !strings.Contains(r.stderr, want) {
+			t.Errorf("install: exit %d, and nothing of %q:\n%s", r.code, want, r.stderr)
+		}
 	}
 	if r := h.run("", "minibotd", "adopt"); r.code != control.ExitCode(control.ErrUsage) {
 		t.Errorf("adopt without consent: exit %d, %s", r.code, r.stderr)
@@ -171,7 +182,7 @@ func TestAdopt(t *testing.T) {
 		t.Errorf("half a copy was started: %s", half)
 	}
 
-	r := h.run("", "minibotd", "adopt", "--yes", "--json")
+	r = h.run("", "minibotd", "adopt", "--yes", "--json")
 	if r.code != 0 {
 		t.Fatalf("adopt: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
