@@ -33,9 +33,8 @@ lint: ## gofmt, go vet, staticcheck, golangci-lint
 bench: ## the figures of docs/benchmarks.md
 	@scripts/bench
 
-install: build ## copy both programs to ~/.local/bin
-	install -d $(HOME)/.local/bin
-	install -m 755 $(BIN)/minibotd $(BIN)/mb-secrets $(HOME)/.local/bin/
+install: build ## put both programs into ~/.local/bin, signed on a Mac
+	@scripts/install.sh --from $(BIN) --programs-only
 
 clean: ## remove bin/
 	rm -rf $(BIN)

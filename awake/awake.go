@@ -6,6 +6,7 @@
 package awake
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,8 +20,8 @@ import (
 	"minibot/hint"
 )
 
-// Program is where macOS has caffeinate.
-const Program = "/usr/bin/caffeinate"
+// program is where macOS has caffeinate. Tests of the daemon link a stand-in in.
+var program = "/usr/bin/caffeinate"
 
 const (
 	pauseFirst = time.Second      // after the first end; it doubles
@@ -30,7 +31,7 @@ const (
 
 // Keeper holds the system awake. Its fields are fixed once it serves.
 type Keeper struct {
-	Program string // the absolute path of caffeinate
+	Program string // the absolute path of caffeinate; "" is macOS's own
 	PID     int    // the process with which it ends
 	Log     *slog.Logger
 
@@ -76,7 +77,7 @@ func (k *Keeper) Serve(ctx context.Context) {
 
 // execute has a process group of its own for the child, so that a signal to the daemon's is not one to it.
 func (k *Keeper) execute(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, k.Program, "-s", "-w", strconv.Itoa(k.PID)) //nolint:gosec // a constant outside of tests
+	cmd := exec.CommandContext(ctx, cmp.Or(k.Program, program), "-s", "-w", strconv.Itoa(k.PID)) //nolint:gosec // a constant outside of tests
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("run caffeinate: %w", err)

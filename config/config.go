@@ -36,8 +36,8 @@ type Config struct {
 	Exposure    string            `toml:"exposure" comment:"a compose file that passes secrets on in the clear is refused: refuse, or taken and shown in status: warn"`
 	KeepAwake   bool              `toml:"keep_awake" comment:"macOS: the system does not go to sleep while minibotd runs and there is mains power"`
 	Engine      Engine            `toml:"engine"`
-	Env         map[string]string `toml:"env" comment:"what the compose file interpolates; never a secret"`
 	Log         Log               `toml:"log" comment:"the daemon's own log, minibotd.log, where stderr is launchd's file; elsewhere the log goes to stderr"`
+	Env         map[string]string `toml:"env" comment:"what the compose file interpolates; never a secret. The last table, so that lines can be added at the end of the file"`
 }
 
 // Log bounds the daemon's own log.
@@ -63,7 +63,7 @@ const (
 func Default() Config {
 	return Config{Store: StoreAge, ComposeFile: "compose.yaml", LogLevel: "info", Exposure: ExposureRefuse,
 		Log:       Log{MaxSizeMB: 10, MaxFiles: 5, MaxAgeDays: 30, Compress: true},
-		KeepAwake: runtime.GOOS == darwin, Engine: Engine{Start: EngineStartOff}, Env: map[string]string{}}
+		KeepAwake: goos == darwin, Engine: Engine{Start: EngineStartOff}, Env: map[string]string{}}
 }
 
 // The kinds of stores. Which of them a machine has is for package stores to say.
@@ -85,6 +85,9 @@ var Stores = []string{StoreAge, StoreKeychain, StoreSecurity, StoreSecretService
 
 const darwin = "darwin"
 
+// goos is the system. Tests of the daemon link another one in, to have a Mac's folders and defaults.
+var goos = runtime.GOOS
+
 var (
 	variable  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	logLevels = map[string]slog.Level{
@@ -99,10 +102,17 @@ func Load(home string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	text, err := os.ReadFile(paths.Config)
+	info, err := os.Stat(paths.Config)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Default(), nil
 	}
+	if err == nil && !info.Mode().IsRegular() { // a FIFO would be waited for
+		return Config{}, hint.Wrap(fmt.Errorf("%w: %s is no file", ErrInvalid, paths.Config), "move it away: `mv %s %s`", hint.Word(paths.Config), hint.Word(paths.Config+".away"))
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	text, err := os.ReadFile(paths.Config)
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
 	}
@@ -149,7 +159,7 @@ func explain(path string, err error) error {
 }
 
 // Validate returns every fault, each with the key it is in, wrapping ErrInvalid.
-func (c Config) Validate() error { return c.validate(runtime.GOOS) }
+func (c Config) Validate() error { return c.validate(goos) }
 
 func (c Config) validate(goos string) error {
 	var faults []error

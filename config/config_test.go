@@ -174,3 +174,37 @@ func TestEnsureHome(t *testing.T) {
 		t.Errorf("another owner: %v", err)
 	}
 }
+
+// TestNoFile has something in config.toml's place that is no file: a FIFO must not be waited for.
+func TestNoFile(t *testing.T) {
+	for name, make := range map[string]func(string) error{
+		"a folder": func(path string) error { return os.Mkdir(path, 0o700) },
+		"a FIFO":   func(path string) error { return syscall.Mkfifo(path, 0o600) },
+	} {
+		home := t.TempDir()
+		if err := make(filepath.Join(home, "config.toml")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(home); !errors.Is(err, ErrInvalid) || !strings.Contains(hint.Of(err), "`mv ") {
+			t.Errorf("%s: %v, %s", name, err, hint.Of(err))
+		}
+	}
+}
+
+// TestLinesForEnvCanBeAdded adds a line to the end of a new file, as README has it done with the images that were built here.
+func TestLinesForEnvCanBeAdded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.toml")
+	if err := Write(path, Default()); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, append(text, "MINIBOT_REDIS_IMAGE = \"redis:canary\"\n"...), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := Load(filepath.Dir(path)); err != nil || c.Env["MINIBOT_REDIS_IMAGE"] != "redis:canary" {
+		t.Errorf("%v, %v", c.Env, err)
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"syscall"
 
 	"minibot/hint"
@@ -65,7 +64,7 @@ func NewPaths(home string) (Paths, error) {
 		Migration:  filepath.Join(state, "migration.json"),
 		LogDir:     filepath.Join(home, "log"),
 	}
-	if runtime.GOOS == "darwin" {
+	if goos == darwin {
 		if user, err := os.UserHomeDir(); err == nil { // without a home folder logs stay with the rest
 			p.LogDir = filepath.Join(user, "Library", "Logs", "minibot")
 		}

@@ -180,7 +180,7 @@ func fillable(t *testing.T) (p database.Postgres, fill, free func()) {
 	}
 	free = func() {
 		enginetest.Docker(t, "exec", holder, "rm", "/data/fill")
-		enginetest.Docker(t, "start", p.Service)
+		enginetest.Docker(t, "restart", p.Service) // it may still be on its way down, when "start" would do nothing
 		until(t, "recover", func() error { return p.Prove(t.Context(), as(value(t, firstPassword))) })
 	}
 	return p, fill, free

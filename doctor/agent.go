@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -24,6 +24,9 @@ func (v *visit) agentIsRight(context.Context) []Finding {
 	if err != nil {
 		return []Finding{finding(Failure, v.advised(err), "%s", withHint(err))}
 	}
+	if away, is := other(path); is {
+		return []Finding{finding(Failure, away+" && "+v.minibotd("install"), "%s is no file: nothing starts minibotd at login", path)}
+	}
 	have, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return []Finding{finding(Failure, v.minibotd("install"), "%s does not exist: nothing starts minibotd at login", path)}
@@ -37,7 +40,7 @@ func (v *visit) agentIsRight(context.Context) []Finding {
 	if err != nil {
 		return append(found, finding(Warning, v.advised(err), "cannot tell: %s", withHint(err)))
 	}
-	found = append(found, v.loaded(state)...)
+	found = append(found, v.loaded(path, state)...)
 	if !state.Session {
 		return orOK(found, "%s is minibotd's own; it is loaded at the next login", path)
 	}
@@ -77,15 +80,14 @@ func (v *visit) differs(path string, have, want []byte) []Finding {
 	return found
 }
 
-// loaded says what keeps an installed agent from running.
-func (v *visit) loaded(state launchd.State) []Finding {
-	enable := "systemctl --user enable --now minibotd"
-	if v.Agent.Name() == "launchd" {
-		enable = "launchctl enable " + launchd.Launchctl{UID: v.UID}.Target(launchd.Label)
-	}
+// loaded says what keeps an installed agent from running; path is its definition's.
+func (v *visit) loaded(path string, state launchd.State) []Finding {
 	var found []Finding
-	if state.Disabled {
-		found = append(found, finding(Failure, enable,
+	switch {
+	case state.Disabled && v.Agent.Name() == "systemd":
+		found = append(found, finding(Failure, "systemctl --user enable --now "+filepath.Base(path), "it is disabled and is not started at login"))
+	case state.Disabled:
+		found = append(found, finding(Failure, "launchctl enable "+launchd.Launchctl{UID: v.UID}.Target(launchd.Label),
 			"it is disabled and is not started at login; System Settings, Login Items may have it switched off too (`sudo sfltool dumpbtm` lists them)"))
 	}
 	switch {
@@ -134,6 +136,8 @@ func (v *visit) daemon(context.Context) []Finding {
 	switch {
 	case errors.Is(err, control.ErrUnreachable):
 		return []Finding{finding(Failure, v.starting(), "minibotd does not run: nothing watches the stack")}
+	case errors.Is(err, context.DeadlineExceeded):
+		return []Finding{finding(Failure, v.anew(), "minibotd runs and does not answer")}
 	case err != nil:
 		return []Finding{finding(Failure, v.advised(err), "%s", withHint(err))}
 	}
@@ -152,6 +156,19 @@ func (v *visit) daemon(context.Context) []Finding {
 	return []Finding{finding(Warning, v.minibotd("status"), "%s", message)}
 }
 
+// anew is the command that ends a daemon and has it started again; "" where it cannot be told which process it is.
+func (v *visit) anew() string {
+	if v.Agent != nil {
+		if state, err := v.agent(); err == nil && state.Loaded {
+			return v.minibotd("kickstart")
+		}
+	}
+	if pid, err := control.DaemonPID(v.Paths.DaemonLock); err == nil && pid > 0 {
+		return fmt.Sprintf("kill -9 %d; %s", pid, v.minibotd("run"))
+	}
+	return ""
+}
+
 // starting is the command that starts minibotd.
 func (v *visit) starting() string {
 	if v.Agent == nil {
@@ -161,30 +178,4 @@ func (v *visit) starting() string {
 		return v.minibotd("kickstart")
 	}
 	return v.minibotd("install")
-}
-
-// versions compares the two programs and the running daemon.
-func (v *visit) versions(ctx context.Context) []Finding {
-	var found []Finding
-	if status, err := v.status(); err == nil && status.Version != v.Version {
-		found = append(found, finding(Failure, v.minibotd("kickstart"), "minibotd runs as version %s, this program is %s", status.Version, v.Version))
-	}
-	const install = "scripts/install.sh"
-	beside := filepath.Join(filepath.Dir(v.Self), "mb-secrets")
-	if _, err := os.Stat(beside); errors.Is(err, fs.ErrNotExist) {
-		if path, err := exec.LookPath("mb-secrets"); err == nil {
-			beside = path
-		}
-	}
-	said, err := ask(ctx, beside, "version")
-	version, isIts := strings.CutPrefix(strings.TrimSpace(said.stdout), "mb-secrets ")
-	switch {
-	case err != nil:
-		found = append(found, finding(Warning, install, "cannot tell: %v", err))
-	case said.exit != 0 || !isIts || len(strings.Fields(version)) != 1:
-		found = append(found, unknown("mb-secrets gives an answer that minibot does not know"))
-	case version != v.Version:
-		found = append(found, finding(Failure, install, "mb-secrets is version %s, minibotd is %s", version, v.Version))
-	}
-	return orOK(found, "minibotd and mb-secrets are %s", v.Version)
 }

@@ -97,6 +97,9 @@ type Doctor struct {
 	Dial      func(ctx context.Context, host string) (Engine, error)
 }
 
+// daemonTimeout is how long the daemon may take to say how it is; the checks that ask have time left for the rest.
+const daemonTimeout = 5 * time.Second
+
 // visit is one run of all checks, and what several of them want to know: each is found out once.
 type visit struct {
 	*Doctor
@@ -231,7 +234,11 @@ func (d *Doctor) visit(ctx context.Context) (v *visit, done func()) {
 		}
 		return e.Checkup(ctx, project)
 	})
-	v.status = sync.OnceValues(func() (control.Status, error) { return d.Daemon(ctx) })
+	v.status = sync.OnceValues(func() (control.Status, error) {
+		ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
+		defer cancel()
+		return d.Daemon(ctx)
+	})
 	v.agent = sync.OnceValues(func() (launchd.State, error) { return d.Agent.State(ctx) })
 	return v, func() {
 		if engine != nil {

@@ -323,7 +323,7 @@ func TestTheAgent(t *testing.T) {
 		"no session":         {"agent", state(launchd.State{}), OK, "at the next login", ""},
 		"launchd is silent":  {"agent", func(_ *testing.T, d *Doctor) { d.Agent.(*agent).err = errors.New("launchctl does not answer") }, Warning, "cannot tell", ""},
 		"unit is right":      {"agent", systemd(running), OK, "own, loaded, and runs", ""},
-		"unit is disabled":   {"agent", systemd(launchd.State{Session: true, Loaded: true, PID: 7, Disabled: true}), Failure, "disabled", "systemctl --user enable"},
+		"unit is disabled":   {"agent", systemd(launchd.State{Session: true, Loaded: true, PID: 7, Disabled: true}), Failure, "disabled", "systemctl --user enable --now com.minibot.plist"},
 		"unit is another one": {"agent", func(t *testing.T, d *Doctor) {
 			systemd(running)(t, d)
 			file(func(string) string { return "[Unit]" })(t, d)

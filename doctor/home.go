@@ -70,6 +70,9 @@ func owner(info fs.FileInfo) int {
 }
 
 func (v *visit) configuration(context.Context) []Finding {
+	if away, is := other(v.Paths.Config); is {
+		return []Finding{finding(Failure, away, "%s is no file", v.Paths.Config)}
+	}
 	found := v.file(v.Paths.Config)
 	cfg, err := v.config()
 	switch {
@@ -81,6 +84,12 @@ func (v *visit) configuration(context.Context) []Finding {
 		}
 	}
 	return orOK(found, "%s is valid: store %s, log level %s", v.Paths.Config, cfg.Store, cfg.LogLevel)
+}
+
+// other reports that something else than a file lies at path, and the command that moves it away.
+func other(path string) (away string, is bool) {
+	info, err := os.Stat(path)
+	return "mv " + hint.Word(path) + " " + hint.Word(path+".away"), err == nil && !info.Mode().IsRegular()
 }
 
 // file checks who may change a file, if it is there.
@@ -112,7 +121,8 @@ func (v *visit) socket(context.Context) []Finding {
 	}
 	info, err := os.Lstat(path)
 	if err == nil && info.Mode().Type() != fs.ModeSocket {
-		return []Finding{finding(Failure, "mv "+hint.Word(path)+" "+hint.Word(path+".away"), "%s is something else than a socket", path)}
+		away, _ := other(path)
+		return []Finding{finding(Failure, away, "%s is something else than a socket", path)}
 	}
 	return []Finding{ok("%s", path)}
 }
@@ -125,7 +135,7 @@ func (v *visit) logs(context.Context) []Finding {
 		}
 		return []Finding{ok("there is no %s: the log goes to stderr or the journal", dir)}
 	}
-	return orOK(v.folder(dir, 0o077), "the daemon's own log is minibotd.log in %s; under systemd, `journalctl --user -u minibotd`", dir)
+	return orOK(v.folder(dir, 0o077), "the daemon's own log is minibotd.log in %s; under systemd, `journalctl --user -u minibot`", dir)
 }
 
 // compose names every fault of the compose file.
@@ -137,6 +147,9 @@ func (v *visit) compose(ctx context.Context) []Finding {
 	path := v.paths().Compose
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return []Finding{finding(Failure, v.mbSecrets("init"), "%s does not exist: init makes the shipped one; or put yours back", path)}
+	}
+	if away, is := other(path); is {
+		return []Finding{finding(Failure, away+" && "+v.mbSecrets("init"), "%s is no file: init makes the shipped one; or put yours back", path)}
 	}
 	found := v.file(path)
 	faults, err := stack.Check(ctx, stack.LoadOptions{File: path, Env: cfg.Env})

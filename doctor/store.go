@@ -146,6 +146,9 @@ func (v *visit) ageKey() (f Finding) {
 		command := v.asRoot(fmt.Sprintf("chown %d %s", v.UID, hint.Word(path))) + " && chmod 600 " + hint.Word(path)
 		return finding(Failure, command, "%s belongs to uid %d, not to %d", path, uid, v.UID)
 	}
+	if away, is := other(path); is {
+		return finding(Failure, away, "%s is no file: put the key back from your backup", path)
+	}
 	if mode := info.Mode().Perm(); mode&0o177 != 0 {
 		return finding(Failure, "chmod 600 "+hint.Word(path), "%s has mode %04o: others may read it", path, mode)
 	}

@@ -178,20 +178,40 @@ func TestDaemonAndVersions(t *testing.T) {
 			change(d)
 		}
 	}
-	secretsProgram := func(script string) func(*testing.T, *Doctor) {
-		return func(t *testing.T, d *Doctor) {
-			writeFile(t, filepath.Join(d.UserHome, "mb-secrets"), "#!/bin/sh\n"+script+"\n", 0o700)
-		}
-	}
+	older := control.Status{Phase: control.PhaseHealthy, Version: "1.2.2", PID: 4711}
 	testFaults(t, map[string]fault{
-		"down, loaded":     {"daemon", down(func(*Doctor) {}), Failure, "does not run", "minibotd kickstart"},
-		"down, by nobody":  {"daemon", down(func(d *Doctor) { d.Agent = nil }), Failure, "does not run", "minibotd run"},
-		"degraded":         {"daemon", phase(control.Status{Phase: control.PhaseDegraded, Reason: "web exits"}), Warning, "degraded: web exits", "minibotd status"},
-		"stopped":          {"daemon", phase(control.Status{Phase: control.PhaseStopped}), Warning, "stopped by hand", "minibotd start"},
-		"locked down":      {"daemon", phase(control.Status{Phase: control.PhaseLockedDown}), Warning, "locked down", "minibotd unlock"},
-		"older daemon":     {"versions", phase(control.Status{Phase: control.PhaseHealthy, Version: "1.2.2"}), Failure, "runs as version 1.2.2", "minibotd kickstart"},
-		"older mb-secrets": {"versions", secretsProgram("echo mb-secrets 1.2.2"), Failure, "mb-secrets is version 1.2.2", "scripts/install.sh"},
-		"no mb-secrets":    {"versions", func(_ *testing.T, d *Doctor) { d.Self = "/nonexistent/minibotd" }, Warning, "cannot tell", "scripts/install.sh"},
-		"odd mb-secrets":   {"versions", secretsProgram("echo canary canary"), Warning, "cannot tell", ""},
+		"down, loaded":    {"daemon", down(func(*Doctor) {}), Failure, "does not run", "minibotd kickstart"},
+		"down, by nobody": {"daemon", down(func(d *Doctor) { d.Agent = nil }), Failure, "does not run", "minibotd run"},
+		"silent": {"daemon", func(t *testing.T, d *Doctor) {
+			d.Daemon = func(ctx context.Context) (control.Status, error) {
+				if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > daemonTimeout {
+					t.Errorf("it may take until %v", deadline)
+				}
+				return control.Status{}, fmt.Errorf("ask: %w", context.DeadlineExceeded)
+			}
+		}, Failure, "does not answer", "minibotd kickstart"},
+		"silent, by nobody": {"daemon", func(t *testing.T, d *Doctor) {
+			d.Agent = nil
+			d.Daemon = func(context.Context) (control.Status, error) { return control.Status{}, context.DeadlineExceeded }
+			d.Paths.DaemonLock = filepath.Join(d.UserHome, "lock")
+			release, err := control.AcquireLock(t.Context(), d.Paths.DaemonLock)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := release(); err != nil {
+					t.Error(err)
+				}
+			})
+		}, Failure, "does not answer", fmt.Sprintf("kill -9 %d; minibotd run", os.Getpid())},
+		"degraded":     {"daemon", phase(control.Status{Phase: control.PhaseDegraded, Reason: "web exits"}), Warning, "degraded: web exits", "minibotd status"},
+		"stopped":      {"daemon", phase(control.Status{Phase: control.PhaseStopped}), Warning, "stopped by hand", "minibotd start"},
+		"locked down":  {"daemon", phase(control.Status{Phase: control.PhaseLockedDown}), Warning, "locked down", "minibotd unlock"},
+		"older daemon": {"versions", phase(older), Failure, "runs as version 1.2.2", "minibotd install"},
+		"older daemon, by nobody": {"versions", func(t *testing.T, d *Doctor) { phase(older)(t, d); d.Agent = nil },
+			Failure, "runs as version 1.2.2", "kill 4711"},
+		"odd mb-secrets": {"versions", func(t *testing.T, d *Doctor) {
+			writeFile(t, filepath.Join(d.UserHome, "mb-secrets"), "#!/bin/sh\necho canary canary\n", 0o700)
+		}, Warning, "cannot tell", ""},
 	})
 }

@@ -75,10 +75,34 @@ func Choose(ctx context.Context, paths config.Paths, program string) (Manager, e
 		if units.Runs(ctx) {
 			return units, nil
 		}
-		return nil, hint.Wrap(ErrNoManager, "run `%s run` yourself, or have the supervisor in use run that line and restart it whenever it ends", program)
+		return nil, hint.Wrap(ErrNoManager, "run `%s` yourself, or have the supervisor in use run that line and restart it whenever it ends", runs(program, paths))
 	}
-	return nil, hint.Wrap(fmt.Errorf("%w: %s names no manager", ErrNoManager, envManager), "set it to launchd or systemd, or unset it")
+	return nil, hint.Wrap(fmt.Errorf("%s names no manager", envManager), "set it to launchd or systemd, or unset it")
 }
+
+// runs is the command that runs minibotd without a manager.
+func runs(program string, paths config.Paths) string {
+	line := hint.Word(program)
+	if program == AnyProgram {
+		line = "minibotd"
+	}
+	if home, err := config.Home(); err != nil || home != paths.Home {
+		line += " --home " + hint.Word(paths.Home)
+	}
+	return line + " run"
+}
+
+// Leftover returns the manager of a definition that lies here although Choose finds none, as after a `su` to this user, or nil.
+func Leftover(paths config.Paths) Manager {
+	units := &systemd.Manager{Settings: systemd.Settings{Program: AnyProgram, Home: paths.Home}}
+	if path, err := units.Path(); err != nil || !exists(path) {
+		return nil
+	}
+	return units
+}
+
+// AnyProgram stands for a program where it does not matter which one the definition names, and none is to be named in a hint.
+const AnyProgram = "/usr/local/bin/minibotd"
 
 // agent is launchd with the launchctl that macOS has, or that of the PATH where it was asked for by name.
 func agent(paths config.Paths, program string, named bool) (Manager, error) {

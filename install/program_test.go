@@ -26,7 +26,7 @@ func TestChoose(t *testing.T) {
 		t.Setenv(envManager, kind)
 		m, err := Choose(t.Context(), paths, "/usr/local/bin/minibotd")
 		switch {
-		case want == "" && (!errors.Is(err, ErrNoManager) || hint.Of(err) == ""):
+		case want == "" && (err == nil || errors.Is(err, ErrNoManager) || hint.Of(err) == ""):
 			t.Errorf("%s: %v", kind, err)
 		case want != "" && (err != nil || m.Name() != want):
 			t.Errorf("%s: %v, %v", kind, m, err)
@@ -38,8 +38,19 @@ func TestChoose(t *testing.T) {
 	}
 	t.Setenv(envManager, "")
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
-	if _, err := Choose(t.Context(), paths, "/p/minibotd"); !errors.Is(err, ErrNoManager) || !strings.Contains(hint.Of(err), "/p/minibotd run") {
-		t.Errorf("where there is nothing: %v", err)
+	for home, want := range map[string]string{"/home/you/minibot": "`/p/minibotd run`", "/another/home": "`/p/minibotd --home /home/you/minibot run`"} {
+		t.Setenv("MINIBOT_HOME", home)
+		if _, err := Choose(t.Context(), paths, "/p/minibotd"); !errors.Is(err, ErrNoManager) || !strings.Contains(hint.Of(err), want) {
+			t.Errorf("where there is nothing: %v, %s", err, hint.Of(err))
+		}
+	}
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	if m := Leftover(paths); m != nil {
+		t.Errorf("left behind: %+v", m)
+	}
+	writeFile(t, filepath.Join(os.Getenv("XDG_CONFIG_HOME"), "systemd", "user", systemd.Unit), "", 0o600)
+	if m := Leftover(paths); m == nil || m.Name() != "systemd" {
+		t.Errorf("with a unit: %+v", m)
 	}
 }
 

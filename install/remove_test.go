@@ -3,15 +3,18 @@ package install
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"minibot/config"
 	"minibot/control"
+	"minibot/hint"
 	"minibot/secrets"
 )
 
@@ -47,9 +50,6 @@ func TestUninstallLeavesDataAlone(t *testing.T) {
 		m, r, release := installedAt(t)
 		if before != "" {
 			writeFile(t, r.Paths.Intent, before, 0o600)
-		}
-		if err := r.Check(t.Context()); err != nil {
-			t.Fatal(err)
 		}
 		got, err := outcomes(t, false, r.Uninstall)
 		if err != nil || strings.Join(got, ", ") != "stack done, stop done, definition done, traces done" {
@@ -111,20 +111,72 @@ func TestUninstallKilledAndCarriedOn(t *testing.T) {
 }
 
 func TestUninstallThatCannotStopTheStack(t *testing.T) {
-	m, r, release := installedAt(t)
-	defer release()
-	m.ended = nil // the lock stays
+	m, r, _ := installedAt(t)
 	r.Operate = func(context.Context, control.Operation, func(control.Progress)) error { return control.ErrUnreachable }
+	r.Project = func() (string, error) { return "minibot", nil }
 	if _, err := outcomes(t, false, r.Uninstall); !errors.Is(err, control.ErrUnreachable) || m.running == "" || !exists(m.path) {
 		t.Errorf("%v", err)
 	}
+	keep := *r
+	r.Project = func() (string, error) { return "", nil }
+	if got, err := outcomes(t, false, r.Uninstall); err != nil || got[0] != "stack done" || exists(m.path) || exists(intentBefore(r.Paths)) {
+		t.Errorf("where there never was a stack: %q, %v", got, err)
+	}
+	m, r, _ = installedAt(t)
+	r.Operate = keep.Operate
 	r.Keep = true
 	if got, err := outcomes(t, false, r.Uninstall); err != nil || got[0] != "stack already" || exists(m.path) {
 		t.Errorf("%q, %v", got, err)
 	}
-	r.Keep, m.pid = false, 0
-	if err := r.Check(t.Context()); !errors.Is(err, ErrByHand) {
-		t.Errorf("a daemon by hand: %v", err)
+}
+
+// TestUninstallEndsADaemonThatWasStartedByHand has a daemon that the manager, where there is one, knows nothing of.
+func TestUninstallEndsADaemonThatWasStartedByHand(t *testing.T) {
+	for _, managed := range []bool{true, false} {
+		m, r, release := installedAt(t)
+		m.pid, m.ended = 0, nil
+		want := "stack done, stop done, definition done, traces done"
+		if !managed {
+			r.Manager, want = nil, "stack done, stop done, traces done"
+		}
+		r.Terminate = func(pid int) error {
+			if pid != os.Getpid() {
+				t.Errorf("ends %d", pid)
+			}
+			release()
+			return nil
+		}
+		if got, err := outcomes(t, false, r.Uninstall); err != nil || strings.Join(got, ", ") != want {
+			t.Errorf("managed %v: %q, %v", managed, got, err)
+		}
+		if pid, err := control.DaemonPID(r.Paths.DaemonLock); pid != 0 || err != nil {
+			t.Errorf("managed %v: it runs, pid %d, %v", managed, pid, err)
+		}
+		if got, err := outcomes(t, false, r.Uninstall); err != nil || strings.Join(got, ", ") != strings.ReplaceAll(want, "done", Already) {
+			t.Errorf("managed %v, again: %q, %v", managed, got, err)
+		}
+	}
+}
+
+// TestUninstallOfADaemonThatComesBack has one that does not end, and one that something else starts again: the notes are kept, so that
+// the next attempt knows what was to be down before.
+func TestUninstallOfADaemonThatComesBack(t *testing.T) {
+	for want, after := range map[string]string{"does not end": "", "something started it again (pid 1)": "minibotd 1"} {
+		synctest.Test(t, func(t *testing.T) {
+			m, r, release := installedAt(t)
+			defer release()
+			m.pid, m.ended, r.Manager = 0, nil, nil
+			r.Terminate = func(int) error {
+				if after == "" {
+					return nil
+				}
+				return os.WriteFile(r.Paths.DaemonLock, fmt.Appendf(nil, "%-31s\n", after), 0o600) // as the process 1 would, which always is
+			}
+			got, err := outcomes(t, false, r.Uninstall)
+			if !errors.Is(err, ErrByHand) || !strings.Contains(err.Error(), want) || hint.Of(err) == "" || len(got) != 1 || !exists(intentBefore(r.Paths)) {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -43,7 +44,7 @@ const DefaultPatience = 60 * time.Second
 // Check finds what stands in the way of Install, before anything is changed: a daemon that somebody started by hand (ErrByHand), and
 // the definition of another installation (ErrOtherHome), which Install replaces when it is called all the same.
 func (i *Installation) Check(ctx context.Context) error {
-	if err := byHand(ctx, i.Paths, i.Manager); err != nil {
+	if err := ByHand(ctx, i.Paths, i.Manager); err != nil {
 		return err
 	}
 	path, _, err := i.Manager.Definition()
@@ -53,6 +54,9 @@ func (i *Installation) Check(ctx context.Context) error {
 	have, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if errors.Is(err, syscall.EISDIR) {
+		err = hint.Wrap(err, "move it away: `mv %s %s`", hint.Word(path), hint.Word(path+".away"))
 	}
 	if err != nil {
 		return fmt.Errorf("read what is installed: %w", err)
@@ -67,8 +71,9 @@ func (i *Installation) Check(ctx context.Context) error {
 // handover is how long a daemon that the manager has just started may differ from the one that the lock names.
 const handover = 5 * time.Second
 
-// byHand returns ErrByHand when a daemon holds the lock that the manager did not start.
-func byHand(ctx context.Context, paths config.Paths, m Manager) error {
+// ByHand returns ErrByHand when a daemon holds the lock that the manager did not start. It blocks for 5 s before it says so of a manager
+// that has one loaded.
+func ByHand(ctx context.Context, paths config.Paths, m Manager) error {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(handover); ; {
@@ -258,7 +263,7 @@ func (l *loading) do(ctx context.Context, report func(string)) (string, error) {
 	}
 	ctx, cancel := insist(ctx, loadTimeout)
 	defer cancel()
-	err := l.Manager.Load(ctx, report)
+	err := oneAtATime(ctx, l.path, report, func() error { return l.Manager.Load(ctx, report) })
 	if errors.Is(err, launchd.ErrNoSession) {
 		return "", errSkipped{"there is no desktop session: minibotd starts at the next login at the Mac's desktop, also over Screen Sharing"}
 	}

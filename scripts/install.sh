@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Builds both programs, or takes built ones, puts them in their place and has minibotd start at login.
 #
-#   scripts/install.sh [--from DIR] [--prefix DIR] [--dry-run] [-- OPTIONS OF minibotd install]
+#   scripts/install.sh [--from DIR] [--prefix DIR] [--programs-only] [--dry-run] [-- OPTIONS OF minibotd install]
 #
-#   --from DIR     take minibotd and mb-secrets from DIR; otherwise those of the unpacked release that this lies in are taken,
-#                  or, in a checkout, they are built, which wants Go
-#   --prefix DIR   they go to DIR/bin (default ~/.local)
-#   --dry-run      only say what would be done
+#   --from DIR       take minibotd and mb-secrets from DIR; otherwise those of the unpacked release that this lies in are taken,
+#                    or, in a checkout, they are built, which wants Go
+#   --prefix DIR     they go to DIR/bin (default ~/.local)
+#   --programs-only  leave it at that, and start nothing: the first time, before there are secrets and images
+#   --dry-run        only say what would be done
 #
 # It can be run again, also as an upgrade: each program is replaced in one step, and the containers are not touched.
 set -euo pipefail
@@ -14,13 +15,14 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib.sh"
 . "$here/sign.sh"
 
-usage() { sed -n '2,11s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,12s/^# \{0,1\}//p' "$0"; }
 
-from='' prefix=$HOME/.local dry='' options=()
+from='' prefix=$HOME/.local dry='' only='' options=()
 while [ $# != 0 ]; do
   case $1 in
     --from) from=${2:?--from needs a folder}; shift ;;
     --prefix) prefix=${2:?--prefix needs a folder}; shift ;;
+    --programs-only) only=1 ;;
     --dry-run) dry=1 ;;
     --) shift; options=("$@"); break ;;
     -h | --help) usage; exit ;;
@@ -69,6 +71,7 @@ case :$PATH: in
   *:"$bin":*) ;;
   *) say "$bin is not in PATH; add it to your shell's profile: export PATH=\"$bin:\$PATH\"" ;;
 esac
+[ -z "$only" ] || exit 0
 if [ -n "$dry" ]; then
   say "would run $bin/minibotd install ${options[*]-}"
   exit

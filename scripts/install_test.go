@@ -2,7 +2,6 @@ package scripts_test
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -138,6 +137,47 @@ func TestInstallScriptThatFailsLeavesTheOldPrograms(t *testing.T) {
 	}
 }
 
+// TestInstallScriptBuildsInACheckout has stand-ins for the compiler and make.
+func TestInstallScriptBuildsInACheckout(t *testing.T) {
+	tree, prefix, tools := committed(t), t.TempDir(), t.TempDir()
+	from, calls := built(t, "built here")
+	standIn(t, tools, "go", "exit 1")
+	standIn(t, tools, "make", fmt.Sprintf(`[ "$*" = "-C %[1]s/scripts/.. --no-print-directory build" ]; mkdir -p %[1]s/bin; cp %[2]q/* %[1]s/bin/`, tree, from))
+	script := filepath.Join(tree, "scripts", "install.sh")
+	if _, err := run(t, []string{"PATH=" + tools + ":" + os.Getenv("PATH")}, script, "--prefix", prefix); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, calls); got != prefix+"/bin/minibotd install\n" {
+		t.Errorf("called %q", got)
+	}
+	if !strings.Contains(read(t, filepath.Join(prefix, "bin", "mb-secrets")), "# built here") {
+		t.Error("mb-secrets is not the one that was built")
+	}
+	var path []string // the system's folders without Go
+	for _, name := range []string{"bash", "dirname", "uname", "id", "sed", "mkdir"} {
+		dir := t.TempDir()
+		must(t, "bash", "-c", `ln -s "$(command -v "$1")" "$2"`, "link", name, filepath.Join(dir, name))
+		path = append(path, dir)
+	}
+	if out, err := run(t, []string{"PATH=" + strings.Join(path, ":")}, script, "--prefix", t.TempDir()); err == nil {
+		t.Errorf("without Go: %s", out)
+	}
+}
+
+func TestInstallScriptPutsProgramsInPlaceOnly(t *testing.T) {
+	prefix := t.TempDir()
+	from, calls := built(t, "new")
+	if _, err := run(t, nil, "./install.sh", "--programs-only", "--from", from, "--prefix", prefix); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(read(t, filepath.Join(prefix, "bin", "minibotd")), "# new") {
+		t.Error("minibotd is not in place")
+	}
+	if _, err := os.Stat(calls); !os.IsNotExist(err) {
+		t.Errorf("something was called: %v", err)
+	}
+}
+
 func TestInstallScriptDryRunChangesNothing(t *testing.T) {
 	prefix := filepath.Join(t.TempDir(), "prefix")
 	from, calls := built(t, "new")
@@ -234,85 +274,5 @@ esac`, phases, c.kick))
 				t.Errorf("kickstart: %q, want %q", kicked, c.want)
 			}
 		})
-	}
-}
-
-// committed is a checkout of its own with what is here, all in a commit.
-func committed(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	must(t, "bash", "-c", `cd .. && git ls-files -z --cached --others --exclude-standard | tar --null -T - -c -f - | tar -x -C "$1" -f -
-cd "$1" && git init -q && git add -A && git -c user.name=canary -c user.email=canary@localhost commit -qm canary`, "committed", dir)
-	return dir
-}
-
-// TestRelease makes a release with a stand-in for the compiler, on Linux and as on a Mac, twice each.
-func TestRelease(t *testing.T) {
-	tree := committed(t)
-	release := filepath.Join(tree, "scripts", "release")
-	compiler := t.TempDir()
-	standIn(t, compiler, "go", `while [ $# != 0 ]; do [ "$1" = -o ] && out=$2; shift; done
-for p in minibotd mb-secrets; do echo "$p $GOOS/$GOARCH cgo=$CGO_ENABLED" >"$out$p"; chmod 755 "$out$p"; done`)
-	apple, calls := mac(t, "not set")
-	for name, c := range map[string]struct {
-		env      []string
-		archives []string
-		formula  string
-	}{
-		"Linux": {nil, []string{"darwin-amd64", "darwin-arm64", "linux-amd64", "linux-arm64"}, "minibot-v1.2.3-darwin-arm64.tar.gz"},
-		"macOS": {apple, []string{"darwin-universal", "linux-amd64", "linux-arm64"}, "minibot-v1.2.3-darwin-universal.tar.gz"},
-	} {
-		path := os.Getenv("PATH")
-		if c.env != nil {
-			path = strings.TrimPrefix(c.env[0], "PATH=")
-		}
-		var sums []string
-		for range 2 {
-			out := t.TempDir()
-			if _, err := run(t, []string{"PATH=" + compiler + ":" + path}, release, "v1.2.3", out); err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			for _, archive := range c.archives {
-				list := must(t, "tar", "-tzf", filepath.Join(out, "minibot-v1.2.3-"+archive+".tar.gz"))
-				for _, file := range []string{"minibotd", "mb-secrets", "scripts/install.sh", "docs/security.md"} {
-					if !strings.Contains(list, "minibot-v1.2.3-"+archive+"/"+file+"\n") {
-						t.Errorf("%s: %s has no %s", name, archive, file)
-					}
-				}
-			}
-			must(t, "bash", "-c", `cd "$1" && sha256sum --check --strict SHA256SUMS`, "sums", out)
-			sums = append(sums, read(t, filepath.Join(out, "SHA256SUMS")))
-			if formula := read(t, filepath.Join(out, "minibot.rb")); !strings.Contains(formula, c.formula) || strings.Contains(formula, "@") {
-				t.Errorf("%s: the formula:\n%s", name, formula)
-			}
-		}
-		if sums[0] != sums[1] || strings.Count(sums[0], "\n") != len(c.archives) {
-			t.Errorf("%s: two releases of one commit, or their lists, differ:\n%s\n%s", name, sums[0], sums[1])
-		}
-	}
-	if got := read(t, calls); strings.Count(got, "lipo -create") != 4 || strings.Count(got, "--identifier com.minibot --options runtime") != 4 {
-		t.Errorf("on a Mac both programs are joined and signed:\n%s", got)
-	}
-}
-
-func TestReleaseRefuses(t *testing.T) {
-	tree := committed(t)
-	release := filepath.Join(tree, "scripts", "release")
-	full := t.TempDir()
-	if err := os.WriteFile(filepath.Join(full, "old"), nil, fs.FileMode(0o600)); err != nil {
-		t.Fatal(err)
-	}
-	for name, args := range map[string][]string{
-		"no version": {}, "not a version": {"next"}, "a version with a path": {"v1.2.3/../../x"}, "a folder with something in it": {"v1.2.3", full},
-	} {
-		if _, err := run(t, nil, release, args...); err == nil {
-			t.Errorf("%s: no error", name)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(tree, "README.md"), []byte("changed"), fs.FileMode(0o600)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := run(t, nil, release, "v1.2.3", t.TempDir()); err == nil {
-		t.Error("a tree with changes: no error")
 	}
 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -13,7 +16,6 @@ import (
 	"minibot/control"
 	"minibot/launchd"
 	"minibot/launchd/launchdtest"
-	"minibot/launchd/systemd/systemdtest"
 )
 
 // launchdStandIn builds what stands in for launchd, once.
@@ -44,7 +46,7 @@ func onAMac(t *testing.T, in *installation) *mac {
 // update puts another file in place of the program, as an upgrade does.
 func (m *mac) update() {
 	m.t.Helper()
-	data, err := os.ReadFile(filepath.Join(programs, "minibotd"))
+	data, err := os.ReadFile(m.built("minibotd"))
 	if err == nil {
 		err = os.MkdirAll(filepath.Dir(m.program), 0o700)
 	}
@@ -201,20 +203,53 @@ func TestInstallBesideADaemonThatWasStartedByHand(t *testing.T) {
 	m := onAMac(t, alone(t))
 	m.start()
 	m.until("serving", 60*time.Second, func(control.Status) bool { return true })
-	for _, command := range []string{"install", "uninstall"} {
-		r := m.run("", "minibotd", command)
-		if command == "install" {
-			r = m.run("", "minibotd", command, "--program", m.program)
-		}
-		if pid := fmt.Sprint(m.daemon.Process.Pid); r.code != 1 || !strings.Contains(r.stderr, "(pid "+pid+")") || !strings.Contains(r.stderr, "kill "+pid) {
-			t.Errorf("%s: %+v", command, r)
-		}
+	r := m.run("", "minibotd", "install", "--program", m.program)
+	if pid := fmt.Sprint(m.daemon.Process.Pid); r.code != 1 || !strings.Contains(r.stderr, "(pid "+pid+")") || !strings.Contains(r.stderr, "kill "+pid) {
+		t.Errorf("%+v", r)
 	}
 	if left, err := os.ReadDir(m.AgentsDir()); err != nil || len(left) > 0 {
 		t.Errorf("written all the same: %v, %v", left, err)
 	}
 	m.term()
 	m.install()
+}
+
+// TestOutputThatIsCutOff has nobody read what install and uninstall say, as when a tee or a pager has ended: they are done all the same.
+func TestOutputThatIsCutOff(t *testing.T) {
+	t.Parallel()
+	m := onAMac(t, alone(t))
+	unheard := func(args ...string) {
+		t.Helper()
+		read, write, err := os.Pipe()
+		if err == nil {
+			err = read.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), filepath.Join(programs, "minibotd"), args...)
+		cmd.Env, cmd.Stderr = m.environ(), write
+		if err := errors.Join(cmd.Run(), write.Close()); err != nil {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+	unheard("install", "--program", m.program)
+	before, err := m.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.update()
+	unheard("install", "--program", m.program)
+	if after, err := m.status(); err != nil || after.PID == before.PID {
+		t.Errorf("the upgrade: %v, pid %d, then %d", err, before.PID, after.PID)
+	}
+	unheard("uninstall")
+	if _, err := os.Lstat(m.plist()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after uninstall: %v", err)
+	}
+	if _, _, code := m.Run("print", m.Target(launchd.Label)); code != 113 {
+		t.Errorf("launchctl print: exit %d", code)
+	}
 }
 
 func TestInstallReplacesAnotherInstallationOnlyWhenTold(t *testing.T) {
@@ -237,35 +272,5 @@ func TestInstallRefusesATemporaryProgram(t *testing.T) {
 	m := onAMac(t, alone(t))
 	if r := m.run("", "minibotd", "install"); r.code != 1 || !strings.Contains(r.stderr, "temporary") || !strings.Contains(r.stderr, "--program") {
 		t.Errorf("%+v", r)
-	}
-}
-
-func TestLifeUnderSystemd(t *testing.T) {
-	t.Parallel()
-	in := alone(t)
-	in.env = append(in.env, systemdtest.Start(t).Env...)
-	if r := in.run("", "minibotd", "install", "--program", filepath.Join(programs, "minibotd")); r.code != 1 || !strings.Contains(r.stderr, "minibotd run") {
-		t.Errorf("where systemd is not the init: %+v", r)
-	}
-	if r := in.run("", "minibotd", "uninstall"); r.code != 1 || !strings.Contains(r.stderr, "nothing to take back") || strings.Contains(r.stderr, "/usr/local") {
-		t.Errorf("uninstall where nothing starts it: %+v", r)
-	}
-	in.env = append(in.env, "MINIBOT_MANAGER=systemd")
-	for _, want := range []string{`start +done`, `start +already`} {
-		if out := in.must("", "minibotd", "install", "--program", filepath.Join(programs, "minibotd")); !regexp.MustCompile(want).MatchString(out) {
-			t.Errorf("install lacks %q:\n%s", want, out)
-		}
-	}
-	before, err := in.status()
-	if err != nil {
-		t.Fatal(err)
-	}
-	in.must("", "minibotd", "kickstart")
-	if after, err := in.status(); err != nil || after.PID == before.PID {
-		t.Errorf("kickstart: %v, pid %d, then %d", err, before.PID, after.PID)
-	}
-	in.must("", "minibotd", "uninstall", "--keep-running")
-	if r := in.run("", "minibotd", "status"); r.code != 6 {
-		t.Errorf("status after uninstall: %+v", r)
 	}
 }

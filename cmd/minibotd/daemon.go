@@ -33,7 +33,7 @@ const (
 	storeTimeout  = 20 * time.Second // one call to the store; a keychain dialog that nobody answers ends here
 	waitFirst     = time.Second      // between two attempts to open the store or load the compose file
 	waitMost      = 10 * time.Second
-	waitDenied    = 5 * time.Minute  // where asking again shows somebody another dialog
+	waitDenied    = 5 * time.Minute  // where somebody said no, and asking again shows another dialog
 	finishMost    = 5 * time.Minute  // between two attempts to finish what a database refuses
 	changeTimeout = 10 * time.Minute // an operation that has not settled by then is reported as failed
 )
@@ -157,7 +157,7 @@ func (d *daemon) until(ctx context.Context, hangup <-chan struct{}, phase contro
 		}
 		d.setPhase(phaseOf(err, phase), err)
 		pause := delay
-		if d.asks() && errors.Is(err, secrets.ErrDenied) {
+		if d.asks() && saidNo(err) {
 			pause = waitDenied
 		}
 		select {
@@ -168,6 +168,12 @@ func (d *daemon) until(ctx context.Context, hangup <-chan struct{}, phase contro
 			return false
 		}
 	}
+}
+
+// saidNo tells whether somebody, or a rule, said no. A dialog that nobody answered is none of that: the next one may have somebody before it,
+// and a keychain that was unlocked meanwhile shows none.
+func saidNo(err error) bool {
+	return errors.Is(err, secrets.ErrDenied) && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // tryAgain has what the start waits for tried at once, and returns nil once the stack is loaded, or what is in the way.

@@ -19,6 +19,7 @@ import (
 	"minibot/console"
 	"minibot/control"
 	"minibot/doctor"
+	"minibot/hint"
 	"minibot/secrets"
 	"minibot/secrets/migration"
 	"minibot/secrets/stores"
@@ -72,7 +73,7 @@ func newDoctor(ctx context.Context, paths config.Paths) (*doctor.Doctor, error) 
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return nil, fmt.Errorf("find the home folder: %w", err)
+		return nil, hint.Wrap(fmt.Errorf("find the home folder: %w", err), "set HOME")
 	}
 	if resolved, err := filepath.EvalSymlinks(self); err == nil {
 		self = resolved

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"minibot/control"
@@ -168,7 +169,24 @@ func TestDoctorNamesEachFaultAndTheCommandMendsIt(t *testing.T) {
 			p.editing("s/loud/info/")
 		}, "config", "log_level", "${EDITOR:-vi} ", ""},
 		"config.toml that others write to": {func(p *patient) { p.must(os.Chmod(p.file("config.toml"), 0o666)) }, "config", "mode 0666", "chmod go-w ", ""},
-		"no compose file":                  {func(p *patient) { p.must(os.Remove(p.file("compose.yaml"))) }, "compose", "does not exist", "mb-secrets init", fiveSecrets},
+		"config.toml that is a folder": {func(p *patient) {
+			p.must(os.Remove(p.file("config.toml")))
+			p.must(os.Mkdir(p.file("config.toml"), 0o700))
+		}, "config", "is no file", "mv ", ""},
+		"config.toml that is a FIFO": {func(p *patient) {
+			p.must(os.Remove(p.file("config.toml")))
+			p.must(syscall.Mkfifo(p.file("config.toml"), 0o600))
+		}, "config", "is no file", "mv ", ""},
+		"compose file that is a folder": {func(p *patient) {
+			p.must(os.Remove(p.file("compose.yaml")))
+			p.must(os.Mkdir(p.file("compose.yaml"), 0o700))
+		},
+			"compose", "is no file", "mv ", fiveSecrets},
+		"key that is a FIFO": {func(p *patient) {
+			p.must(os.Remove(p.file("age.key")))
+			p.must(syscall.Mkfifo(p.file("age.key"), 0o600))
+		}, "key", "is no file", "mv ", ""},
+		"no compose file": {func(p *patient) { p.must(os.Remove(p.file("compose.yaml"))) }, "compose", "does not exist", "mb-secrets init", fiveSecrets},
 		"compose file that cannot be read": {func(p *patient) { p.write("compose.yaml", soundCompose+"  x: [\n"); p.editing("/x: \\[/d") },
 			"compose", "compose.yaml:", "${EDITOR:-vi} ", ""},
 		"compose file that passes a secret on": {func(p *patient) {

@@ -18,16 +18,7 @@ func atADesktop(t *testing.T) (*patient, *launchdtest.Launchd) {
 	t.Helper()
 	l := launchdtest.Start(t)
 	p := sound(t)
-	cache, err := os.UserCacheDir()
-	p.must(err)
-	p.must(os.MkdirAll(cache, 0o700))
-	p.programs, err = os.MkdirTemp(cache, "minibot-doctor-")
-	p.must(err)
-	t.Cleanup(func() {
-		if err := os.RemoveAll(p.programs); err != nil {
-			t.Error(err)
-		}
-	})
+	p.programs = lasting(t)
 	for _, name := range []string{"minibotd", "mb-secrets"} {
 		if out, err := exec.CommandContext(t.Context(), "cp", filepath.Join(programs, name), p.programs).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
@@ -36,6 +27,28 @@ func atADesktop(t *testing.T) (*patient, *launchdtest.Launchd) {
 	p.env = append(p.env, "MINIBOT_MANAGER=launchd", "HOME="+l.UserHome(), "PATH="+p.programs+":"+filepath.Dir(l.Launchctl())+":"+os.Getenv("PATH"))
 	p.shell("minibotd install", "")
 	return p, l
+}
+
+// lasting makes a folder, which ends with the test, outside of those for temporary files.
+func lasting(t *testing.T) string {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err == nil {
+		err = os.MkdirAll(cache, 0o700)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(cache, "minibot-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // TestDoctorMendsTheAgent plants faults in the LaunchAgent of an installation that is up under launchd.
@@ -66,6 +79,7 @@ func TestDoctorMendsTheAgent(t *testing.T) {
 		{"program is missing", func() { change("/minibotd</string>", "/gone</string>") }, "not there", "minibotd install"},
 		{"no plist", func() { p.must(os.Remove(plist)) }, "does not exist", "minibotd install"},
 		{"no property list", func() { p.must(os.WriteFile(plist, []byte("#!/bin/sh\n"), 0o600)) }, "XML", "minibotd install"},
+		{"a folder", func() { p.must(os.Remove(plist)); p.must(os.Mkdir(plist, 0o700)) }, "is no file", "mv "},
 		{"others may write", func() { p.must(os.Chmod(plist, 0o666)) }, "mode 0666", "chmod go-w "},
 		{"disabled", func() { p.shell("launchctl disable "+l.Target(launchd.Label), "") }, "disabled", enable},
 		{"not loaded", func() {

@@ -37,11 +37,7 @@ secrets:
 func exposed(t *testing.T) *installation {
 	t.Helper()
 	in := install(t, "", exposedCompose, nil)
-	text, err := os.ReadFile(in.home + "/config.toml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	in.write("config.toml", "exposure = \"warn\"\n"+string(text))
+	in.configure(`exposure = "warn"`)
 	return in
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -47,13 +48,20 @@ func buildAndRun(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	programs = dir
-	build := exec.Command("go", "build", "-tags", "crashpoints", "-o", dir+"/", "minibot/cmd/...")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
+	if err := build(dir, ""); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
+}
+
+// build makes the two programs in a folder; linked is what is given to their linker.
+func build(dir, linked string) error {
+	cmd := exec.Command("go", "build", "-tags", "crashpoints", "-ldflags", linked, "-o", dir+"/", "minibot/cmd/...")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the programs: %w: %s", err, out)
+	}
+	return nil
 }
 
 var installations atomic.Int32
@@ -63,6 +71,7 @@ type installation struct {
 	t          *testing.T
 	home, name string
 	engine     string // DOCKER_HOST; "" is the test's own
+	programs   string // folder of programs of its own; "" for those of all tests
 	env        []string
 	compose    string // as installed
 	daemon     *exec.Cmd
@@ -124,6 +133,21 @@ func image(variable string) string {
 	return "minibot/" + strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(variable, "MINIBOT_"), "_IMAGE")) + ":local"
 }
 
+// built is the path of one of the two programs.
+func (in *installation) built(program string) string {
+	return filepath.Join(cmp.Or(in.programs, programs), program)
+}
+
+// configure puts a line before those of config.toml.
+func (in *installation) configure(line string) {
+	in.t.Helper()
+	text, err := os.ReadFile(in.file("config.toml"))
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	in.write("config.toml", line+"\n"+string(text))
+}
+
 func (in *installation) write(name, text string) {
 	in.t.Helper()
 	if err := os.WriteFile(filepath.Join(in.home, name), []byte(text), 0o600); err != nil {
@@ -176,7 +200,7 @@ func (in *installation) run(stdin, program string, args ...string) result {
 	in.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(programs, program), args...)
+	cmd := exec.CommandContext(ctx, in.built(program), args...)
 	cmd.Env, cmd.Stdin = in.environ(), strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -201,7 +225,7 @@ func (in *installation) must(stdin, program string, args ...string) string {
 // start runs the daemon; env is added to its environment.
 func (in *installation) start(env ...string) {
 	in.t.Helper()
-	cmd := exec.Command(filepath.Join(programs, "minibotd"), "run")
+	cmd := exec.Command(in.built("minibotd"), "run")
 	cmd.Env = append(in.environ(), env...)
 	cmd.Stdout, cmd.Stderr = in.log, in.log
 	if err := cmd.Start(); err != nil {

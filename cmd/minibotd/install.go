@@ -56,6 +56,7 @@ func (c *commands) installCommand() *cobra.Command {
 }
 
 func (c *commands) install(ctx context.Context, f installFlags) error {
+	results := persist()
 	if f.store != "" && !slices.Contains(config.Stores, f.store) {
 		return hint.Wrap(commandline.Usage("--store wants one of %s", strings.Join(config.Stores, ", ")), "minibotd install --help")
 	}
@@ -79,6 +80,7 @@ func (c *commands) install(ctx context.Context, f installFlags) error {
 	if err != nil {
 		return err
 	}
+	results()
 	status, err := c.answer(ctx, f.dryRun, outcomes)
 	if err != nil {
 		return err
@@ -173,9 +175,15 @@ func (c *commands) agree(ctx context.Context, found error, yes bool) error {
 	return err
 }
 
+// persist has a connection that breaks, or a pager or tee that ends first, leave no installation half done. The function that it returns
+// is for the end, when the result is printed.
+func persist() (undo func()) {
+	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+	return func() { signal.Reset(syscall.SIGPIPE) }
+}
+
 // carryOut has f carry steps out, and shows them on the way, unless they are to be printed as JSON or were only asked for.
 func (c *commands) carryOut(ctx context.Context, dryRun, asJSON bool, f func(context.Context, installer.Sequence) error) ([]installer.Outcome, error) {
-	signal.Ignore(syscall.SIGHUP) // a connection that breaks must not leave an installation half done
 	c.io.StartClock()
 	outcomes := []installer.Outcome{}
 	err := f(ctx, installer.Sequence{DryRun: dryRun, Before: dieBefore,

@@ -19,11 +19,7 @@ func keyringed(t *testing.T) (*installation, *keyringtest.Session) {
 	t.Helper()
 	session := keyringtest.Start(t)
 	in := install(t, "", tinyCompose, nil)
-	config, err := os.ReadFile(filepath.Join(in.home, "config.toml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	in.write("config.toml", "store = \"secret-service\"\n"+string(config))
+	in.configure(`store = "secret-service"`)
 	in.env = []string{"DBUS_SESSION_BUS_ADDRESS=" + session.BusAddress()}
 	in.must("K="+tinyCanary+"\n", "mb-secrets", "init")
 	return in, session

@@ -18,7 +18,7 @@ import (
 // stayAwake keeps the system from sleeping until ctx ends, where the configuration wants that.
 func stayAwake(ctx context.Context, cfg config.Config, log *slog.Logger) {
 	if cfg.KeepAwake {
-		(&awake.Keeper{Program: awake.Program, PID: os.Getpid(), Log: log}).Serve(ctx)
+		(&awake.Keeper{PID: os.Getpid(), Log: log}).Serve(ctx)
 	}
 }
 

@@ -145,11 +145,7 @@ func TestAbsentEngineIsStarted(t *testing.T) {
 	compose := tinyCompose[:strings.Index(tinyCompose, "  b:")] + tinyCompose[strings.Index(tinyCompose, "secrets:\n  K: {"):]
 	in := install(t, "unix://"+dir+"/docker.sock", compose, nil)
 	in.env = append(in.env, "HOME="+dir, "XDG_RUNTIME_DIR="+dir, "PATH="+filepath.Join(dir, "bin")+":"+os.Getenv("PATH"))
-	text, err := os.ReadFile(filepath.Join(in.home, "config.toml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	in.write("config.toml", string(text)+"\n[engine]\nstart = \"auto\"\n")
+	in.configure(`engine.start = "auto"`)
 	in.must("K="+tinyCanary+"\n", "mb-secrets", "init")
 	in.start()
 	status := in.healthy(60 * time.Second)

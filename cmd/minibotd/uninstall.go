@@ -29,7 +29,8 @@ func (c *commands) uninstallCommand() *cobra.Command {
 		Use:   "uninstall",
 		Short: "Stop the stack, end minibotd and no longer start it at login",
 		Long: "uninstall has minibotd stop the stack, which takes the secrets out of memory, ends minibotd, and removes what starts\n" +
-			"it at login. Secrets, data, configuration and logs stay: minibotd install goes on with them.\n\n" +
+			"it at login. Secrets, data, configuration and logs stay: minibotd install goes on with them. A minibotd that was\n" +
+			"started by hand is ended, too, also where nothing starts it at login.\n\n" +
 			"--keep-running leaves the containers up: nothing heals them then, and their secrets stay in memory. --purge also\n" +
 			"removes the containers, volumes, secrets and files of the installation for good, once you have read the list of them and\n" +
 			"typed the project's name, at a terminal. What minibot did not make stays, and is named.",
@@ -49,6 +50,7 @@ func (c *commands) uninstall(ctx context.Context, f uninstallFlags) error {
 	if f.purge && !f.dryRun && !c.io.Interactive() {
 		return hint.Wrap(commandline.Usage("--purge asks at a terminal, and there is none"), "run `minibotd uninstall --purge` at a terminal, or without --purge")
 	}
+	results := persist()
 	paths, err := c.configured()
 	if err != nil && f.purge { // a broken configuration keeps nobody from an uninstall, but what is to go must be known
 		return err
@@ -56,22 +58,8 @@ func (c *commands) uninstall(ctx context.Context, f uninstallFlags) error {
 	if paths.Home == "" {
 		return err
 	}
-	m, err := installer.Choose(ctx, paths, "/usr/local/bin/minibotd") // which one it was does not matter
-	if errors.Is(err, installer.ErrNoManager) {
-		return hint.Wrap(err, "there is nothing to take back: `minibotd stop` takes the stack down, then end the minibotd that you started")
-	}
+	removal, err := c.removal(ctx, paths, f)
 	if err != nil {
-		return err
-	}
-	removal := &installer.Removal{Paths: paths, Manager: m, Keep: f.keep, Operate: (&control.Client{Socket: paths.Socket}).Operate}
-	if f.purge {
-		p, err := c.purge(paths)
-		if err != nil {
-			return err
-		}
-		removal.Purge = &installer.Purge{Engine: p, Names: p.names, Store: p.store}
-	}
-	if err := removal.Check(ctx); err != nil {
 		return err
 	}
 	if f.purge {
@@ -80,6 +68,7 @@ func (c *commands) uninstall(ctx context.Context, f uninstallFlags) error {
 		}
 	}
 	outcomes, err := c.carryOut(ctx, f.dryRun, f.asJSON, removal.Uninstall)
+	results()
 	switch {
 	case err != nil:
 		return err
@@ -90,7 +79,31 @@ func (c *commands) uninstall(ctx context.Context, f uninstallFlags) error {
 	case f.purge:
 		return c.io.Print("uninstalled, with secrets and data")
 	}
+	if removal.Manager == nil {
+		c.io.Say("nothing here started minibotd at login; if a supervisor of yours does, take it out there: it would bring the stack up again")
+	}
 	return c.io.Print("uninstalled; secrets and data stay in %s and in the engine's volumes: minibotd uninstall --purge removes them", paths.Home)
+}
+
+// removal puts together what uninstall sees to. It works where nothing starts minibotd at login, too: there may be one that runs.
+func (c *commands) removal(ctx context.Context, paths config.Paths, f uninstallFlags) (*installer.Removal, error) {
+	m, err := installer.Choose(ctx, paths, installer.AnyProgram)
+	if errors.Is(err, installer.ErrNoManager) {
+		m, err = installer.Leftover(paths), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	removal := &installer.Removal{Paths: paths, Manager: m, Keep: f.keep, Operate: (&control.Client{Socket: paths.Socket}).Operate,
+		Project: lockdown.In(paths).LastProject}
+	if f.purge {
+		p, err := c.purge(paths)
+		if err != nil {
+			return nil, err
+		}
+		removal.Purge = &installer.Purge{Engine: p, Names: p.names, Store: p.store}
+	}
+	return removal, nil
 }
 
 // confirmPurge shows what will go and has the project's name typed.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -142,7 +143,15 @@ func TestLooksReadNoValues(t *testing.T) {
 
 // TestDeniedIsAskedForRarely checks that a dialog which somebody has refused does not come back every ten seconds.
 func TestDeniedIsAskedForRarely(t *testing.T) {
-	for kind, want := range map[string]time.Duration{config.StoreSecurity: waitDenied, config.StoreKeychain: waitDenied, config.StoreAge: waitFirst} {
+	unanswered := fmt.Errorf("%w: %w", secrets.ErrDenied, context.DeadlineExceeded)
+	for _, test := range []struct {
+		kind string
+		err  error
+		want time.Duration
+	}{
+		{config.StoreSecurity, secrets.ErrDenied, waitDenied}, {config.StoreKeychain, secrets.ErrDenied, waitDenied}, {config.StoreAge, secrets.ErrDenied, waitFirst},
+		{config.StoreSecurity, unanswered, waitFirst}, {config.StoreKeychain, unanswered, waitFirst},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			var at []time.Time
@@ -150,14 +159,14 @@ func TestDeniedIsAskedForRarely(t *testing.T) {
 				if at = append(at, time.Now()); len(at) == 2 {
 					cancel()
 				}
-				return nil, secrets.ErrDenied
+				return nil, test.err
 			})
-			d.kind = kind
+			d.kind = test.kind
 			if err := d.Serve(ctx, nil); err != nil {
 				t.Fatal(err)
 			}
-			if got := at[1].Sub(at[0]); got != want {
-				t.Errorf("%s: asked again after %v, want %v", kind, got, want)
+			if got := at[1].Sub(at[0]); got != test.want {
+				t.Errorf("%s, %v: asked again after %v, want %v", test.kind, test.err, got, test.want)
 			}
 		})
 	}

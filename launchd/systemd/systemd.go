@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -125,10 +126,14 @@ func (m *Manager) Load(ctx context.Context, report func(string)) error {
 	return nil
 }
 
-// Unload ends the daemon, waits until it is gone, and has it no longer started at login. It is idempotent.
+// Unload ends the daemon, waits until it is gone, and has it no longer started at login. It is idempotent. Where no manager answers, it
+// only removes what has the unit started at login.
 func (m *Manager) Unload(ctx context.Context, report func(string)) error {
 	known, err := m.systemctl(ctx, "show", Unit, "--property=LoadState", "--value")
-	if errors.Is(err, ErrNoManager) || err == nil && strings.TrimSpace(known) == "not-found" {
+	if errors.Is(err, ErrNoManager) {
+		return m.disable()
+	}
+	if err == nil && strings.TrimSpace(known) == "not-found" {
 		return nil
 	}
 	for _, args := range [][]string{{"stop", Unit}, {"disable", Unit}, {"daemon-reload"}} { // without the last it may still say "enabled"
@@ -141,6 +146,18 @@ func (m *Manager) Unload(ctx context.Context, report func(string)) error {
 		_, err = m.systemctl(ctx, args...)
 	}
 	return err
+}
+
+// disable is what `systemctl --user disable` does, without a manager that could.
+func (m *Manager) disable() error {
+	path, err := m.Path()
+	if err == nil {
+		err = os.Remove(filepath.Join(filepath.Dir(path), "default.target.wants", Unit))
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("disable the unit: %w", err)
+	}
+	return nil
 }
 
 // Forget has systemd notice that the unit's file is gone.

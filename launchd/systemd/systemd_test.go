@@ -3,6 +3,7 @@ package systemd_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -209,11 +210,19 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	absent := &systemd.Manager{Systemctl: "/nonexistent/systemctl", UnitDir: t.TempDir()}
+	link := filepath.Join(absent.UnitDir, "default.target.wants", systemd.Unit)
+	write(t, link, "", 0o600)
 	if err := absent.Kickstart(t.Context()); !errors.Is(err, systemd.ErrNoManager) {
 		t.Errorf("without systemctl: %v", err)
 	}
 	if err := errors.Join(absent.Unload(t.Context(), nil), absent.Forget(t.Context())); err != nil {
 		t.Errorf("without systemctl there is nothing to unload: %v", err)
+	}
+	if _, err := os.Lstat(link); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without systemctl it is started at the next login: %v", err)
+	}
+	if err := absent.Unload(t.Context(), nil); err != nil {
+		t.Errorf("and once more: %v", err)
 	}
 }
 

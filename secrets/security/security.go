@@ -18,6 +18,7 @@
 package security
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,9 @@ const (
 	DefaultService = "minibot"
 	DefaultTimeout = 20 * time.Second
 )
+
+// program is DefaultProgram. Tests of the daemon link a stand-in in.
+var program = DefaultProgram
 
 // Options say which items a store keeps and where. The zero value is the store of an installation.
 type Options struct {
@@ -76,10 +80,7 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 }
 
 func open(ctx context.Context, options Options) (*Store, error) {
-	s := &Store{program: options.Program, service: options.Service, timeout: options.Timeout, env: environment(), writing: make(chan struct{}, 1)}
-	if s.program == "" {
-		s.program = DefaultProgram
-	}
+	s := &Store{program: cmp.Or(options.Program, program), service: options.Service, timeout: options.Timeout, env: environment(), writing: make(chan struct{}, 1)}
 	if s.service == "" {
 		s.service = DefaultService
 	}

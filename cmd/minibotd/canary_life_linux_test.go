@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"minibot/control"
 	"minibot/rotation"
 )
 
@@ -39,11 +38,11 @@ func TestCanaryRun(t *testing.T) {
 	c.inForce()
 	c.searchEngine("running", false)
 	t.Run("lockdown", c.locksDown)
-	t.Run("stop", c.stops)
+	t.Run("uninstall", c.goes)
 	for _, stop := range stopped {
 		stop()
 	}
-	c.searchEngine("stopped", true)
+	c.searchEngine("uninstalled", true)
 	c.searchRest()
 	c.proxy.close()
 	c.engine = c.direct.engine // for its removal
@@ -250,8 +249,9 @@ func (c *canaryRun) locksDown(*testing.T) {
 	c.inForce()
 }
 
-// stops is what there is of an end: the stack stopped, the daemon gone, the containers removed after the last search.
-func (c *canaryRun) stops(*testing.T) {
+// goes is the end: launchd runs the daemon at last, and an uninstall stops the stack, takes the secrets out of memory and ends the
+// daemon. The containers stay, and are removed after the last search.
+func (c *canaryRun) goes(t *testing.T) {
 	for _, service := range []string{"postgres", "redis", "openclaw"} {
 		c.evidence.keep(false, "docker logs", c.direct.docker("logs", c.container(service)))
 		c.evidence.keep(false, "docker inspect", c.direct.docker("inspect", c.container(service)))
@@ -262,9 +262,32 @@ func (c *canaryRun) stops(*testing.T) {
 		c.t.Errorf("Redis tells %d bytes: %v", len(slow), err)
 	}
 	c.evidence.keep(false, "what Redis remembers", slow)
-	c.run(done, "", "minibotd", "stop")
-	c.until("stopped", 60*time.Second, func(s control.Status) bool { return s.Phase == control.PhaseStopped })
 	c.term()
+	m := onAMac(c.t, c.installation)
+	c.run(done, "", "minibotd", "install", "--program", m.program)
+	c.healthy(2 * time.Minute)
+	c.inForce()
+	secretsIn := "/volumes/" + c.name + "_secrets-"
+	if !strings.Contains(c.mounts(), secretsIn) {
+		t.Errorf("%s is not mounted while all runs", secretsIn)
+	}
+	c.run(done, "", "minibotd", "uninstall")
+	if status, err := c.status(); err == nil {
+		t.Errorf("after the uninstall a daemon answers: %+v", status)
+	}
+	if _, err := os.Stat(m.plist()); !os.IsNotExist(err) {
+		t.Errorf("%s is still there: %v", m.plist(), err)
+	}
+	project := "label=com.docker.compose.project=" + c.name
+	if up := c.direct.docker("ps", "-q", "--filter", project); up != "" {
+		t.Errorf("after the uninstall there still runs %s", up)
+	}
+	if keeper := c.direct.docker("ps", "-aq", "--filter", project, "--filter", "label=com.docker.compose.service=keeper"); keeper != "" {
+		t.Errorf("after the uninstall the keeper is still there: %s", keeper)
+	}
+	if strings.Contains(c.mounts(), secretsIn) {
+		t.Error("after the uninstall there are secrets in memory")
+	}
 	c.evidence.keep(false, "docker events", c.direct.docker("events", "--since", c.since.Format(time.RFC3339), "--until", time.Now().Format(time.RFC3339)))
 }
 

@@ -64,11 +64,7 @@ func newCanaryRun(t *testing.T) *canaryRun {
 	c.installation = install(t, c.proxy.host(), patient, map[string]string{
 		"MINIBOT_POSTGRES_PORT": freePort(t), "MINIBOT_REDIS_PORT": freePort(t), "MINIBOT_OPENCLAW_PORT": freePort(t), "MINIBOT_TELEGRAM": "false",
 	})
-	config, err := os.ReadFile(c.file("config.toml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.write("config.toml", "log_level = \"debug\"\n"+string(config))
+	c.configure(`log_level = "debug"`)
 	c.direct = *c.installation
 	c.direct.engine = engine
 	return c
@@ -306,9 +302,8 @@ func (c *canaryRun) searchEngine(when string, all bool) {
 	}
 }
 
-// onlyMemoryIsLeftOut makes sure that what is mounted over the engine's folder, as the engine sees it, hides nothing that is on a
-// disk from a search that does not see the mounts.
-func (c *canaryRun) onlyMemoryIsLeftOut() {
+// mounts are what is mounted where the engine runs.
+func (c *canaryRun) mounts() string {
 	c.t.Helper()
 	pid, err := os.ReadFile(filepath.Join(c.engineDir, "run", "dockerd.pid"))
 	if err != nil {
@@ -318,8 +313,15 @@ func (c *canaryRun) onlyMemoryIsLeftOut() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	return string(mounts)
+}
+
+// onlyMemoryIsLeftOut makes sure that what is mounted over the engine's folder, as the engine sees it, hides nothing that is on a
+// disk from a search that does not see the mounts.
+func (c *canaryRun) onlyMemoryIsLeftOut() {
+	c.t.Helper()
 	device, count := "", map[string]int{}
-	for line := range strings.Lines(string(mounts)) {
+	for line := range strings.Lines(c.mounts()) {
 		before, after, _ := strings.Cut(line, " - ")
 		at, kind := strings.Fields(before), strings.Fields(after)[0]
 		if at[4] == "/" {

@@ -44,11 +44,7 @@ func TestCanaryOfATellingServiceStaysInItsLog(t *testing.T) {
 	e := newEvidence(t)
 	proxy := proxyTo(t, "", newRecorder(t, e, cmp.Or(os.Getenv("DOCKER_HOST"), "/var/run/docker.sock")).record)
 	in := install(t, proxy.host(), tellingCompose, nil)
-	config, err := os.ReadFile(in.file("config.toml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	in.write("config.toml", "log_level = \"debug\"\n"+string(config))
+	in.configure(`log_level = "debug"`)
 	in.must("K="+set.special("K", `canary "+/%`, ` é\' end`)+"\n", "mb-secrets", "init")
 	in.start()
 	in.until("degraded", 3*time.Minute, func(s control.Status) bool {
