@@ -1,12 +1,17 @@
 package takeover
 
 import (
+	"context"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"minibot/config"
+	"minibot/hint"
+	"minibot/stack"
 )
 
 // TestOddHomes looks at homes with pipes in the place of files, with links that lead in circles, out of the home, and to nothing.
@@ -71,5 +76,24 @@ func TestOddHomes(t *testing.T) {
 				t.Errorf("found\n%s\nwanted\n%s", lines(got), lines(test.want))
 			}
 		})
+	}
+}
+
+// TestAdoptKnowsAnotherStacksComposeFile has that of the older stack in the place of minibot's: with it there would be nothing to adopt.
+func TestAdoptKnowsAnotherStacksComposeFile(t *testing.T) {
+	home := t.TempDir()
+	file := filepath.Join(home, "compose.yaml")
+	if err := os.WriteFile(file, []byte("services: { postgres: { image: x, container_name: minibot-postgres } }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	paths, err := config.NewPaths(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &Adopter{Paths: paths, Load: func(ctx context.Context, env map[string]string) (*stack.Project, error) {
+		return stack.Load(ctx, stack.LoadOptions{File: file, Env: env})
+	}}
+	if p, err := a.Plan(t.Context()); err == nil || !strings.Contains(err.Error(), file+" asks for no secrets") || !strings.Contains(hint.Of(err), "rename") {
+		t.Errorf("%+v, %v, hint %q", p, err, hint.Of(err))
 	}
 }

@@ -90,6 +90,10 @@ func (a *Adopter) Plan(ctx context.Context) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(project.Requirements) == 0 {
+		return nil, hint.Wrap(fmt.Errorf("%s asks for no secrets: it is not minibot's", project.File),
+			"if it is the older stack's, rename it, and `mb-secrets init` writes minibot's")
+	}
 	residents, err := a.Engine.Residents(ctx)
 	if err != nil {
 		return nil, err
