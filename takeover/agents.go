@@ -124,7 +124,7 @@ func DisableAgent(ctx context.Context, f Finding, control Launchctl, note func(u
 		}
 	}
 	if err := moveAside(f.Place, aside); err != nil {
-		return fmt.Errorf("move the file of login agent %s aside: %w", f.Label, err)
+		return hint.Wrap(fmt.Errorf("move the file of login agent %s aside: %w", f.Label, err), "move %s to another folder yourself, then do this again", hint.Word(f.Place))
 	}
 	return nil
 }

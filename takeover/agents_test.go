@@ -1,12 +1,14 @@
 package takeover
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"minibot/hint"
 	"minibot/launchd"
 	"minibot/launchd/launchdtest"
 )
@@ -91,5 +93,36 @@ func TestDisableAgentOfAnOddLabel(t *testing.T) {
 		if _, gone := os.Stat(file); err != nil || gone == nil {
 			t.Errorf("%q: %v; the file stays: %v", label, err, gone == nil)
 		}
+	}
+}
+
+// inTheWay puts a file where an agent's is to go, once that was decided.
+type inTheWay struct{ aside string }
+
+func (i inTheWay) Disable(context.Context, string) error {
+	return os.WriteFile(i.aside, []byte("another"), 0o600)
+}
+func (i inTheWay) Unload(context.Context, string) error { return nil }
+
+// TestDisableAgentReplacesNothing has another file appear in the place of the one that is moved: both stay, and what to do is said.
+func TestDisableAgentReplacesNothing(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "com.minibot.gateway.plist")
+	if err := os.WriteFile(file, []byte("one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := Finding{Kind: KindAgent, Place: file, Label: "com.minibot.gateway"}
+	err := DisableAgent(t.Context(), f, inTheWay{file + Aside}, func([]string) error { return nil })
+	if !errors.Is(err, os.ErrExist) || hint.Of(err) == "" {
+		t.Errorf("%v, hint %q", err, hint.Of(err))
+	}
+	for path, want := range map[string]string{file: "one", file + Aside: "another"} {
+		if got, err := os.ReadFile(path); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v", path, got, err)
+		}
+	}
+	refused := errors.New("the disk is full")
+	err = DisableAgent(t.Context(), f, inTheWay{filepath.Join(file, "no folder")}, func([]string) error { return refused })
+	if !errors.Is(err, refused) {
+		t.Errorf("the undo could not be noted, and it went on: %v", err)
 	}
 }
