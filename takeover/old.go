@@ -164,7 +164,7 @@ func dataFolders(s Surroundings) Findings {
 	var found Findings
 	folders(s.Home, 4, func(path string, _ []fs.DirEntry, err error) bool {
 		if errors.Is(err, fs.ErrPermission) { // a database's folder is its server's own
-			closed := unread(path, "it is another user's, and cannot be looked into; it may hold data")
+			closed := unread(path, "it cannot be looked into; it may hold data")
 			closed.Folder = path
 			found = append(found, closed)
 		}
