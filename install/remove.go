@@ -34,9 +34,10 @@ func (r *Removal) Uninstall(ctx context.Context, s Sequence) error {
 		{"stack", "have minibotd stop the stack, and take the secrets out of memory", r.stackDown, r.stop},
 		{"stop", "end minibotd", r.unloaded, r.unload},
 	}
+	path := ""
 	if r.Manager != nil {
-		path, err := r.definition()
-		if err != nil {
+		var err error
+		if path, err = r.definition(); err != nil {
 			return err
 		}
 		steps[1].does = fmt.Sprintf("end minibotd and have %s no longer start it", r.Manager.Name())
@@ -46,7 +47,7 @@ func (r *Removal) Uninstall(ctx context.Context, s Sequence) error {
 	if r.Purge != nil {
 		steps = append(steps, r.Purge.steps(r.Paths)...)
 	}
-	return s.run(ctx, steps)
+	return s.inTurn(ctx, path, steps)
 }
 
 func (r *Removal) definition() (string, error) {
@@ -108,11 +109,7 @@ func (r *Removal) unload(ctx context.Context, report func(string)) (string, erro
 	ctx, cancel := insist(ctx, loadTimeout)
 	defer cancel()
 	if r.Manager != nil {
-		path, err := r.definition()
-		if err == nil {
-			err = oneAtATime(ctx, path, report, func() error { return r.Manager.Unload(ctx, report) })
-		}
-		if err != nil {
+		if err := r.Manager.Unload(ctx, report); err != nil {
 			return "", err
 		}
 	}

@@ -104,7 +104,7 @@ func (i *Installation) Install(ctx context.Context, s Sequence) error {
 		return err
 	}
 	load := &loading{Installation: i, path: path, content: content, mark: markOf(i.Paths)}
-	return s.run(ctx, []step{
+	err = s.run(ctx, []step{
 		{"program", "try " + i.Program, never, func(ctx context.Context, _ func(string)) (string, error) {
 			version, err := Version(ctx, i.Program)
 			return fmt.Sprintf("%s is minibotd %s", i.Program, version), err
@@ -120,6 +120,11 @@ func (i *Installation) Install(ctx context.Context, s Sequence) error {
 		{"stack", "let the stack up again, which uninstall stopped", i.stackLetUp, func(context.Context, func(string)) (string, error) {
 			return "", restoreIntent(i.Paths)
 		}},
+	})
+	if err != nil {
+		return err
+	}
+	return s.inTurn(ctx, path, []step{
 		{"start", fmt.Sprintf("have %s start minibotd now and at each login; containers are not touched", i.Manager.Name()), load.done, load.do},
 		{"answer", "wait until minibotd answers", load.answers, load.await},
 	})
@@ -263,7 +268,7 @@ func (l *loading) do(ctx context.Context, report func(string)) (string, error) {
 	}
 	ctx, cancel := insist(ctx, loadTimeout)
 	defer cancel()
-	err := oneAtATime(ctx, l.path, report, func() error { return l.Manager.Load(ctx, report) })
+	err := l.Manager.Load(ctx, report)
 	if errors.Is(err, launchd.ErrNoSession) {
 		return "", errSkipped{"there is no desktop session: minibotd starts at the next login at the Mac's desktop, also over Screen Sharing"}
 	}
