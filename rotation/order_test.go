@@ -63,6 +63,32 @@ func TestFirstValues(t *testing.T) {
 	}
 }
 
+// First values that cannot be delivered are no reason to ask a person for them again. With one that had a value all goes back together.
+func TestFirstValuesStayWhereNothingCanBeDelivered(t *testing.T) {
+	for _, kind := range []databasetest.Kind{databasetest.Single, databasetest.Overlap, databasetest.Reload} {
+		for _, others := range []bool{false, true} {
+			w := newWorld(t, kind)
+			name := nameOf(kind)
+			values := map[secrets.Name]secrets.Value{name: newOf(name)}
+			if others {
+				values[plain] = newOf(plain)
+			}
+			for _, slot := range secrets.Slots {
+				_ = w.store.Delete(t.Context(), name, slot) // some are empty
+			}
+			w.dbs[name].Restart(w.dbs[name].Any())
+			w.failing, w.sick[name] = "deliver", newOf(name)
+			_, err := w.run(func(r *rotation.Rotator) error { return r.Change(t.Context(), rotation.Order{Values: values}, w.note) })
+			if errors.Is(err, rotation.ErrRolledBack) != others || errors.Is(err, rotation.ErrUnfinished) {
+				t.Errorf("%s, with others %v: %v", kind, others, err)
+			}
+			if kept := w.slot(name, secrets.Current).Equal(newOf(name)); kept == others || !w.slot(name, secrets.Pending).IsZero() {
+				t.Errorf("%s, with others %v: kept %v", kind, others, kept)
+			}
+		}
+	}
+}
+
 // A first value that waits must be there before what needs it can start.
 func TestFirstValueInPending(t *testing.T) {
 	w := newWorld(t, databasetest.Single)

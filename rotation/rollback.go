@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"minibot/secrets"
 )
@@ -16,7 +15,7 @@ func (r *run) failed(ctx context.Context, cause error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return unfinished(cause)
 	}
-	if r.reached[StepPromote] && !slices.ContainsFunc(r.items, func(i *item) bool { return !i.First }) {
+	if r.reached[StepPromote] && r.allFirst() {
 		return errors.Join(cause, unfinished(r.do(ctx, record{Step: StepEnd, Outcome: OutcomeDone, Reason: cause.Error()}, nothing)))
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.RollbackTimeout)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"minibot/database"
@@ -203,15 +204,27 @@ func (r *run) acceptOne(ctx context.Context, c *change) error {
 	return c.db.Accept(ctx, c.credentials())
 }
 
-// prepare makes everything ready that must change at one moment.
+// prepare makes everything ready that must change at one moment. First values that cannot be delivered, since there is no image yet, say,
+// go on without: nobody has a former one, and their users take them at their start.
 func (r *run) prepare(ctx context.Context) error {
 	values := map[secrets.Name]secrets.Value{}
 	for _, i := range r.items {
 		values[i.Name] = i.next
 	}
-	return wrap("prepare the switch", r.do(ctx, record{Step: StepPrepare}, func(ctx context.Context) error {
+	err := wrap("prepare the switch", r.do(ctx, record{Step: StepPrepare}, func(ctx context.Context) error {
 		return r.makeReady(ctx, (*change).credentials, values)
 	}))
+	if err == nil || !r.allFirst() || ctx.Err() != nil {
+		return err
+	}
+	r.abort()
+	r.report(Note{Step: StepPrepare, Message: "stored, and delivered when the services start: " + err.Error()})
+	return nil
+}
+
+// allFirst reports whether there is nothing to go back to.
+func (r *run) allFirst() bool {
+	return !slices.ContainsFunc(r.items, func(i *item) bool { return !i.First })
 }
 
 // makeReady prepares the databases that hold one credential, and the delivery of values.

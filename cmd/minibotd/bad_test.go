@@ -196,6 +196,29 @@ func TestImageMissing(t *testing.T) {
 	in.tryDocker("rm", "-f", "-v", in.container("a"))
 }
 
+// First secrets are kept, though nothing can take them yet: nobody is to type them twice.
+func TestFirstSecretWhereTheImageIsMissing(t *testing.T) {
+	t.Parallel()
+	missing := fmt.Sprintf("minibot/absent-first-%d:local", os.Getpid())
+	in := install(t, "", strings.ReplaceAll(oneCompose, "${MINIBOT_REDIS_IMAGE}", missing), nil)
+	in.run("", "mb-secrets", "init") // the store; K is missing
+	in.start()
+	in.until("held up by the image", 60*time.Second, func(s control.Status) bool { return strings.Contains(s.Reason, missing) })
+	in.fails(1, "K="+tinyCanary+"\n", "mb-secrets", []string{"init"}, "stored", missing)
+	if r := in.run("", "mb-secrets", "get", "K"); r.stdout != tinyCanary {
+		t.Errorf("get K: %+v", r)
+	}
+	t.Cleanup(func() { in.tryDocker("rmi", missing) })
+	in.docker("tag", image("MINIBOT_REDIS_IMAGE"), missing)
+	in.must("", "minibotd", "reload")
+	in.healthy(60 * time.Second)
+	if has := in.has("a"); has != tinyCanary {
+		t.Errorf("the service has %q", has)
+	}
+	in.kill()
+	in.tryDocker("rm", "-f", "-v", in.container("a"))
+}
+
 func TestStoreSpoilt(t *testing.T) {
 	t.Parallel()
 	in := one(t, "")
