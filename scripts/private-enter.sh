@@ -2,7 +2,7 @@
 # Runs inside the new namespaces: mounts what a private engine needs and becomes its dockerd. Arguments: DIR [ROOT].
 set -euo pipefail
 dir=$1 root=${2:-}
-readlink /proc/self/ns/mnt >"$dir/run/mntns"
+export MINIBOT_PRIVATE_ENGINE=$dir # marks what the engine starts outside of containers
 args=(--data-root "$dir/state" --exec-root "$dir/run/exec" --pidfile "$dir/run/dockerd.pid" --host "unix://$dir/run/docker.sock"
   --bip 172.30.0.1/16 --group root --cgroup-parent "/minibot-private-$(basename "$dir")")
 if [ -n "$root" ]; then

@@ -93,7 +93,7 @@ private_stop() {
     while private_pid >/dev/null && [ "$SECONDS" -lt "$end" ]; do sleep 0.1; done
     if private_pid >/dev/null; then kill -KILL "$pid"; fi
   fi
-  # what is left in its network namespace or its mount tree after a kill: containerd, shims, containers
+  # what is left after a kill: containerd, shims, containers
   local round
   for round in TERM KILL KILL KILL; do
     p=$(private_left)
@@ -107,11 +107,10 @@ private_stop() {
   rm -rf "$run"
 }
 
-# private_left: the processes of this engine: those in its mount namespace, and those of its containers, whose root lies in its state.
+# private_left: the processes of this engine: those that dockerd started, and those of its containers, whose root lies in its state. The
+# number of a namespace would not do: a container of another engine gets it as soon as it is free.
 private_left() {
-  local ns
-  ns=$(cat "$run/mntns" 2>/dev/null) || return 0
   # one process for all of /proc: it is asked again and again
-  { stat -c %N /proc/[0-9]*/ns/mnt 2>/dev/null | grep -F "'$ns'" || true; grep -lsF "upperdir=$dir/state/" /proc/[0-9]*/mountinfo || true; } |
-    sed -E 's,^[^0-9]*/proc/([0-9]+)/.*,\1,' | sort -un
+  { grep -lszxF "MINIBOT_PRIVATE_ENGINE=$dir" /proc/[0-9]*/environ || true; grep -lsF "upperdir=$dir/state/" /proc/[0-9]*/mountinfo || true; } |
+    sed -E 's,^/proc/([0-9]+)/.*,\1,' | sort -un
 }
