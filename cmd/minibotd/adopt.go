@@ -129,6 +129,7 @@ func (c *commands) carryAlone(ctx context.Context, paths config.Paths, cfg confi
 	if err := c.sure(ctx, o.yes, "Do it?"); err != nil {
 		return plan, adopter, err
 	}
+	persist() // half done the old stack is down, and the new one not up
 	return plan, adopter, adopter.Carry(ctx, plan)
 }
 

@@ -214,36 +214,40 @@ func TestInstallBesideADaemonThatWasStartedByHand(t *testing.T) {
 	m.install()
 }
 
+// unheard runs minibotd, which must succeed, with nobody at the other end of its stderr, and returns its stdout.
+func (in *installation) unheard(args ...string) string {
+	in.t.Helper()
+	read, write, err := os.Pipe()
+	if err == nil {
+		err = read.Close()
+	}
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	cmd := exec.CommandContext(in.t.Context(), filepath.Join(programs, "minibotd"), args...)
+	cmd.Env, cmd.Stderr = in.environ(), write
+	stdout, err := cmd.Output()
+	if err := errors.Join(err, write.Close()); err != nil {
+		in.t.Errorf("%v: %v", args, err)
+	}
+	return string(stdout)
+}
+
 // TestOutputThatIsCutOff has nobody read what install and uninstall say, as when a tee or a pager has ended: they are done all the same.
 func TestOutputThatIsCutOff(t *testing.T) {
 	t.Parallel()
 	m := onAMac(t, alone(t))
-	unheard := func(args ...string) {
-		t.Helper()
-		read, write, err := os.Pipe()
-		if err == nil {
-			err = read.Close()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.CommandContext(t.Context(), filepath.Join(programs, "minibotd"), args...)
-		cmd.Env, cmd.Stderr = m.environ(), write
-		if err := errors.Join(cmd.Run(), write.Close()); err != nil {
-			t.Errorf("%v: %v", args, err)
-		}
-	}
-	unheard("install", "--program", m.program)
+	m.unheard("install", "--program", m.program)
 	before, err := m.status()
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.update()
-	unheard("install", "--program", m.program)
+	m.unheard("install", "--program", m.program)
 	if after, err := m.status(); err != nil || after.PID == before.PID {
 		t.Errorf("the upgrade: %v, pid %d, then %d", err, before.PID, after.PID)
 	}
-	unheard("uninstall")
+	m.unheard("uninstall")
 	if _, err := os.Lstat(m.plist()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("after uninstall: %v", err)
 	}
