@@ -29,6 +29,9 @@ var connectFailures = []struct {
 	{"is not permitted to log in", "the user may not log in", false},
 }
 
+// connectionLost is psql's exit code for a connection that went bad, or that never was.
+const connectionLost = 2
+
 // fail says what went wrong without repeating any output.
 func (p Postgres) fail(doing string, res Result) error {
 	stderr := string(res.Stderr)
@@ -49,6 +52,9 @@ func (p Postgres) fail(doing string, res Result) error {
 	}
 	if res.ExitCode > 128 { // by a signal, as all of a container that is stopped
 		return fmt.Errorf("service %s: %s: %w: psql was ended with exit code %d", p.Service, doing, ErrNotReady, res.ExitCode)
+	}
+	if res.ExitCode == connectionLost && !strings.Contains(stderr, "FATAL") { // what it said of that may be lost with its container
+		return fmt.Errorf("service %s: %s: %w: the connection was lost", p.Service, doing, ErrNotReady)
 	}
 	if m := sqlState.FindStringSubmatch(stderr); m != nil {
 		switch {

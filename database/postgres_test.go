@@ -1,6 +1,7 @@
 package database_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -18,6 +19,21 @@ func TestPostgresCheck(t *testing.T) {
 		}
 	}
 	mustBe(t, "driver", database.Check("oracle", value(t, "x")), database.ErrUnknownDriver)
+}
+
+// What psql ends with is an answer to wait for where the connection was lost, also where the container took psql's words along, and a
+// fault where the server said why.
+func TestPostgresThatIsLost(t *testing.T) {
+	for stderr, ready := range map[string]bool{
+		"": false, "psql:<stdin>:7: error: connection to server was lost\n": false, "could not receive data from server: Connection reset by peer\n": false,
+		"psql:<stdin>:7: PANIC:  53100\n": false,
+		"psql: error: connection to server on socket \"/run/s\" failed: FATAL:  something of its own\n": true,
+	} {
+		p := database.Postgres{Container: &told{answers: []database.Result{{ExitCode: 2, Stderr: []byte(stderr)}}}, Service: "postgres", User: "minibot", Database: "minibot"}
+		if err := p.Assert(t.Context(), as(value(t, "canary-POSTGRES-lost"))); err == nil || errors.Is(err, database.ErrNotReady) == ready {
+			t.Errorf("%q: %v", stderr, err)
+		}
+	}
 }
 
 // The real server and libpq must agree with the verifier made here. Where Postgres makes one from the same plaintext,
