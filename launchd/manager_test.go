@@ -22,7 +22,7 @@ import (
 const daemon = `#!/bin/sh
 trap 'sleep ${LINGER:-0} & wait $!; exit 0' TERM
 echo "home $MINIBOT_HOME"
-while :; do sleep 1000 & wait $!; done
+while :; do sleep 0.2 & wait $!; done
 `
 
 type mac struct {

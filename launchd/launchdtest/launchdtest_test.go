@@ -144,11 +144,11 @@ func (b *bench) spawns(label string, n int) []launchdtest.Event {
 
 func gone(pid int) bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
 
-// wait is a script that runs until SIGTERM.
-const wait = `trap 'exit 0' TERM; echo up; while :; do sleep 100 & wait $!; done`
+// wait is a script that runs until SIGTERM. Its sleeps are short: a signal that comes just before dash waits is seen after it.
+const wait = `trap 'exit 0' TERM; echo up; while :; do sleep 0.2 & wait $!; done`
 
 // deaf is a script that does not end on SIGTERM.
-const deaf = `trap 'echo term' TERM; echo up; while :; do sleep 100 & wait $!; done`
+const deaf = `trap 'echo term' TERM; echo up; while :; do sleep 0.2 & wait $!; done`
 
 func TestAgentGetsWhatLaunchdGives(t *testing.T) {
 	t.Parallel()
@@ -205,7 +205,7 @@ func TestFilesAreAppendedToAndKeptOpen(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, launchdtest.Options{})
 	b.check(os.WriteFile(b.out("log"), []byte("before\n"), 0o600))
-	b.load("log", `trap 'echo more' HUP; echo up; while :; do sleep 100 & wait $!; done`, keys{"RunAtLoad": true})
+	b.load("log", `trap 'echo more' HUP; echo up; while :; do sleep 0.2 & wait $!; done`, keys{"RunAtLoad": true})
 	if have := b.text(b.out("log"), 2); have != "before\nup\n" {
 		t.Errorf("have %q", have)
 	}
