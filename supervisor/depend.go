@@ -6,44 +6,6 @@ import (
 	"strings"
 )
 
-// condition is what a container's observation means for its service.
-type condition uint8
-
-const (
-	condUnknown condition = iota // never looked at
-	condMissing                  // there is no container
-	condFresh                    // created, never started
-	condDead                     // was up, is not
-	condDone                     // a one-shot that ended well
-	condPaused
-	condStarting
-	condUnhealthy
-	condGood
-)
-
-func (c condition) running() bool { return c >= condPaused }
-
-func classify(s Service, c Container, found bool) condition {
-	switch {
-	case !found:
-		return condMissing
-	case !c.Running && c.StartedAt.IsZero():
-		return condFresh
-	case !c.Running && s.Completes && c.ExitCode == 0 && c.Error == "":
-		return condDone
-	case !c.Running:
-		return condDead
-	case c.Paused:
-		return condPaused
-	case c.Health == HealthUnhealthy:
-		return condUnhealthy
-	case c.Health == HealthHealthy, c.Health == HealthNone && !s.Healthcheck:
-		return condGood
-	default:
-		return condStarting
-	}
-}
-
 // order returns the services' names, dependencies first; cycles are cut anywhere.
 func order(services map[string]Service) []string {
 	var names []string
@@ -217,6 +179,18 @@ func (d *decision) followed(s Service, r *record) string {
 		cond := d.st.services[dep.Service].cond
 		if (cond == condGood || cond == condDone) && d.seen.Containers[dep.Service].Instance != known {
 			return dep.Service
+		}
+	}
+	return ""
+}
+
+// stopsAfter returns a dependent that is wanted down too and is not yet, or "".
+func (d *decision) stopsAfter(s Service) string {
+	for _, name := range sortedNames(d.wanted.Services) {
+		other := d.st.services[name]
+		if d.wanted.Services[name].Stopped && name != s.Name && (other.cond.running() || other.busy != nil) &&
+			reaches(d.wanted.Services, name, s.Name) && !reaches(d.wanted.Services, s.Name, name) {
+			return name
 		}
 	}
 	return ""

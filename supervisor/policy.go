@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -11,6 +10,7 @@ import (
 // the same.
 const stable = 10 * time.Second
 
+// policy decides. This file holds all that decides an action; what only words, remembers or relates things stands beside it.
 type policy struct{ options Options }
 
 // decision is one step of the policy.
@@ -83,129 +83,6 @@ func (d *decision) lookAll() {
 	}
 }
 
-func (d *decision) look(s Service, r *record) {
-	if r.wanted.Stopped != s.Stopped || r.wanted.Revision != s.Revision || !slices.Equal(r.wanted.Missing, s.Missing) {
-		r.calm()
-	}
-	if s.Stopped {
-		r.up, r.lost = false, false
-	}
-	r.wanted = s
-	c, found := d.seen.Containers[s.Name]
-	cond := classify(s, c, found)
-	d.lookAgainst(s, r, cond)
-	if cond.running() && !s.Stopped {
-		r.up, r.lost = true, false
-	}
-	if cond == condMissing && r.up && r.busy == nil {
-		r.lost = true
-	}
-	d.lookGood(r, cond, c)
-	d.lookGrace(r, cond, c)
-	if r.busy == nil || cond == condGood {
-		d.transition(s, r, cond, c)
-	}
-	r.cond, r.instance = cond, c.Instance
-}
-
-// lookAgainst notes the instances of followed dependencies that the service runs against, where that is not known
-// yet: after a start of our own, those that came up later; at first sight, whatever is there.
-func (d *decision) lookAgainst(s Service, r *record, cond condition) {
-	if r.busy != nil || !cond.running() {
-		return
-	}
-	for _, dep := range s.DependsOn {
-		if _, known := r.against[dep.Service]; known || !dep.Restart {
-			continue
-		}
-		c, found := d.seen.Containers[dep.Service]
-		if found && !c.StartedAt.IsZero() || r.cond == condUnknown {
-			r.against[dep.Service] = c.Instance
-		}
-	}
-}
-
-// lookGood keeps the account of how long the service has been well.
-func (d *decision) lookGood(r *record, cond condition, c Container) {
-	good := cond == condGood || cond == condDone
-	if !r.goodSince.IsZero() && d.now.Sub(r.goodSince) >= d.options.ResetAfter {
-		r.heal, r.failures = retry{}, nil
-	}
-	switch {
-	case !good:
-		r.goodSince = time.Time{}
-		return
-	case r.goodSince.IsZero() || r.instance != c.Instance:
-		r.goodSince = d.now
-	}
-	if r.firstTry {
-		r.heal, r.firstTry = retry{}, false
-	}
-	if r.degraded {
-		if d.now.Sub(r.goodSince) < stable || r.soft.tries > 0 {
-			d.at(r.goodSince.Add(stable))
-			return
-		}
-		r.degraded = false
-	}
-	if !r.wanted.Healthcheck && r.heal.tries > 1 && d.now.Sub(r.goodSince) < stable {
-		d.at(r.goodSince.Add(stable)) // running alone proves little after a failed attempt
-		return
-	}
-	if !r.trouble.IsZero() && r.busy == nil {
-		d.emit(Event{Kind: EventRecovered, Service: r.wanted.Name, Attempt: r.heal.tries, Latency: d.now.Sub(r.trouble)})
-		r.trouble = time.Time{}
-	}
-	if r.soft.tries == 0 {
-		r.err, r.hint = "", ""
-	}
-}
-
-// transition reports what has changed about a service.
-func (d *decision) transition(s Service, r *record, cond condition, c Container) {
-	if cond == r.cond && c.Instance == r.instance {
-		return
-	}
-	e := Event{Service: s.Name, Reason: fault(cond, c), At: c.StartedAt}
-	known := r.cond != condUnknown
-	switch {
-	case cond == condGood:
-		e.Kind = EventHealthy
-	case cond == condUnhealthy:
-		e.Kind = EventUnhealthy
-	case known && (cond == condDead || cond == condDone) && !s.Stopped:
-		e.Kind, e.ExitCode, e.At = EventExit, c.ExitCode, c.FinishedAt
-	case known && cond == condMissing && !s.Stopped:
-		e.Kind = EventMissing
-	default:
-		return
-	}
-	d.emit(e)
-}
-
-// fault says in words what is wrong with a container.
-func fault(cond condition, c Container) string {
-	switch cond {
-	case condMissing:
-		return "its container was removed"
-	case condFresh, condDead:
-		switch {
-		case c.Error != "":
-			return "did not start: " + c.Error
-		case cond == condFresh:
-			return "not started yet"
-		case c.OOMKilled:
-			return fmt.Sprintf("exited with %d, out of memory", c.ExitCode)
-		}
-		return fmt.Sprintf("exited with %d", c.ExitCode)
-	case condUnhealthy:
-		return "unhealthy"
-	case condDone:
-		return "completed"
-	}
-	return ""
-}
-
 // project decides on the actions that concern the whole project; each waits until nothing else is in flight.
 func (d *decision) project() {
 	missing, foreign, secrets, stopped, running, busy := "", "", false, len(d.wanted.Services) > 0, false, d.st.project != nil
@@ -271,4 +148,209 @@ func (d *decision) projectAction(kind ActionKind, reason string, r *retry, busy 
 		d.st.creating = d.wanted.Create
 	}
 	d.issue(Action{Kind: kind, Reason: reason})
+}
+
+// service decides on one service and returns how it is shown.
+func (d *decision) service(s Service, r *record) view {
+	switch {
+	case r.busy != nil:
+		return busyView(r)
+	case s.Stopped:
+		return d.stop(s, r)
+	case r.cond == condMissing:
+		return view{state: "missing", reason: "its container is missing"}
+	case r.cond == condPaused:
+		return view{state: "paused", reason: "paused", hint: "docker unpause " + d.seen.Containers[s.Name].Name, stuck: true}
+	case r.requested:
+		return d.request(s, r)
+	case r.cond == condDone:
+		return view{state: "exited", reason: "completed", settled: true}
+	case r.cond.running():
+		if v, ok := d.voluntary(s, r); ok {
+			return v
+		}
+	}
+	switch r.cond {
+	case condGood:
+		return d.goodView(r)
+	case condStarting:
+		return startingView(r)
+	default:
+		return d.raise(s, r)
+	}
+}
+
+// act issues an action, unless one for the project is in flight, and returns how the service is shown meanwhile.
+func (d *decision) act(r *record, action Action) view {
+	action.Service = r.wanted.Name
+	switch action.Kind {
+	case ActionStart, ActionRestart, ActionRecreate:
+		r.pending = d.instances(r.wanted)
+		r.requested = false
+	}
+	if action.Heal {
+		r.restarts++
+		if r.trouble.IsZero() {
+			r.trouble = d.now
+		}
+	}
+	d.issue(action)
+	return busyView(r)
+}
+
+// stop brings a service down that a person wants down, after its dependents that are wanted down too.
+func (d *decision) stop(s Service, r *record) view {
+	if !r.cond.running() {
+		r.soft = retry{}
+		v := view{state: "stopped", reason: "stopped on request", settled: true}
+		if d.wanted.Halted {
+			v.reason = "locked down"
+		}
+		return v
+	}
+	if d.wanted.Halted {
+		return d.softly(r, Action{Kind: ActionKill, Reason: "locked down"}, "running")
+	}
+	if name := d.stopsAfter(s); name != "" {
+		return view{state: "running", reason: "stops after " + name}
+	}
+	return d.softly(r, Action{Kind: ActionStop, Reason: "stopped on request"}, "running")
+}
+
+// request carries out a person's wish to have the service restarted.
+func (d *decision) request(s Service, r *record) view {
+	if h := d.gate(s); h.reason != "" {
+		return view{state: "waiting", reason: h.reason, hint: h.hint, stuck: h.stuck}
+	}
+	if d.st.project != nil {
+		return view{state: "waiting", reason: "restart requested"}
+	}
+	r.calm()
+	kind := ActionRestart
+	if !r.cond.running() {
+		kind = ActionStart
+	}
+	return d.act(r, Action{Kind: kind, Reason: "requested"})
+}
+
+// voluntary takes care of what a running service needs although it may be well: to take a changed secret, or to
+// follow a dependency.
+func (d *decision) voluntary(s Service, r *record) (view, bool) {
+	action := Action{Kind: ActionRestart}
+	followed := d.followed(s, r)
+	switch {
+	case d.seen.Containers[s.Name].Stale && s.Adopt != AdoptNothing:
+		action.Reason = "secret changed"
+		action.Kind = [...]ActionKind{AdoptByRestart: ActionRestart, AdoptByRecreate: ActionRecreate,
+			AdoptBySignal: ActionAdopt, AdoptByExec: ActionAdopt}[s.Adopt]
+	case followed != "":
+		action.Reason = followed + " was restarted"
+	default:
+		r.soft = retry{}
+		return view{}, false
+	}
+	if dep := d.unsettled(s.Name); dep != "" {
+		return view{state: "running", reason: action.Reason + "; waits for " + dep}, true
+	}
+	if h := d.gate(s); h.reason != "" {
+		return view{state: "running", reason: action.Reason + "; " + h.reason, hint: h.hint, stuck: h.stuck}, true
+	}
+	return d.softly(r, action, "running"), true
+}
+
+// softly attempts something on a service that is not sick, with a backoff of its own.
+func (d *decision) softly(r *record, action Action, state string) view {
+	if d.st.project != nil {
+		return view{state: state, reason: action.Reason}
+	}
+	if r.soft.open {
+		d.failed(r)
+	}
+	if !d.due(&r.soft, d.now, r.degraded) {
+		d.at(r.soft.notBefore)
+		if r.degraded {
+			state = "degraded"
+		}
+		return view{state: state, reason: because(action.Reason, r), hint: r.hint}
+	}
+	r.soft.attempt()
+	return d.act(r, action)
+}
+
+// raise starts a service that is down and heals one that is unhealthy; both are the same.
+func (d *decision) raise(s Service, r *record) view {
+	reason := fault(r.cond, d.seen.Containers[s.Name])
+	if d.reportOnly(r) {
+		return view{state: "degraded", reason: reason + "; healing is off", hint: "minibotd restart " + s.Name, stuck: true}
+	}
+	if r.up && r.trouble.IsZero() {
+		r.trouble = d.now
+	}
+	if r.cond == condUnhealthy && !r.grace.until.IsZero() {
+		return view{state: "running", reason: "unhealthy; its next checks tell whether that is of before the sleep"}
+	}
+	if h := d.gate(s); h.reason != "" {
+		return view{state: "waiting", reason: h.reason, hint: h.hint, stuck: h.stuck}
+	}
+	if d.st.project != nil {
+		return view{state: "waiting", reason: "waits for " + d.st.project.Kind.String()}
+	}
+	if r.heal.open {
+		d.failed(r)
+	}
+	if !d.due(&r.heal, d.now, r.degraded) {
+		d.at(r.heal.notBefore)
+		return retryView(r, reason)
+	}
+	action := Action{Kind: ActionStart, Reason: reason, Heal: r.up && (r.cond != condFresh || r.lost || r.heal.tries > 0)}
+	if r.lost {
+		action.Reason = fault(condMissing, Container{})
+	}
+	if r.cond == condUnhealthy {
+		action.Kind = ActionRestart
+	}
+	r.firstTry = r.heal.tries == 0 && !action.Heal
+	r.heal.attempt()
+	return d.act(r, action)
+}
+
+// failed counts a failed attempt.
+func (d *decision) failed(r *record) {
+	r.failures = slices.DeleteFunc(r.failures, func(t time.Time) bool { return d.now.Sub(t) > d.options.DegradeWindow })
+	r.failures = append(r.failures, d.now)
+	if r.degraded || len(r.failures) < d.options.DegradeAfter {
+		return
+	}
+	r.degraded = true
+	if r.trouble.IsZero() {
+		r.trouble = d.now
+	}
+	c := d.seen.Containers[r.wanted.Name]
+	d.emit(Event{Kind: EventDegraded, Service: r.wanted.Name, Reason: because(fault(r.cond, c), r), Hint: r.hint,
+		Attempt: len(r.failures), ExitCode: c.ExitCode})
+}
+
+// reportOnly tells whether the service is down or unhealthy and is not to be healed.
+func (d *decision) reportOnly(r *record) bool {
+	return r.wanted.NoHeal && r.up && !r.requested && (r.cond == condDead || r.cond == condUnhealthy)
+}
+
+// due tells whether an attempt may be made now. An attempt before it that was made in vain is judged failed.
+func (p *policy) due(r *retry, now time.Time, atCap bool) bool {
+	r.restful = time.Time{}
+	if r.open {
+		r.open = false
+		r.delay = p.delay(r.tries, atCap)
+		r.notBefore = now.Add(r.delay)
+	}
+	return !now.Before(r.notBefore)
+}
+
+// delay returns how long to wait after the given number of attempts, stretched by up to a quarter.
+func (p *policy) delay(tries int, atCap bool) time.Duration {
+	d := p.options.BackoffCap
+	if shift := tries - 1; !atCap && shift < 16 {
+		d = min(d, p.options.BackoffFirst<<max(shift, 0))
+	}
+	return d + time.Duration(float64(d)/4*p.options.Rand())
 }

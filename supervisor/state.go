@@ -142,17 +142,6 @@ func (r *record) calm() {
 	r.err, r.hint, r.trouble = "", "", time.Time{}
 }
 
-// due tells whether an attempt may be made now. An attempt before it that was made in vain is judged failed.
-func (p *policy) due(r *retry, now time.Time, atCap bool) bool {
-	r.restful = time.Time{}
-	if r.open {
-		r.open = false
-		r.delay = p.delay(r.tries, atCap)
-		r.notBefore = now.Add(r.delay)
-	}
-	return !now.Before(r.notBefore)
-}
-
 // attempt notes that an attempt is made.
 func (r *retry) attempt() {
 	r.tries++
@@ -170,13 +159,4 @@ func (r *retry) rest(now time.Time) {
 	case now.Sub(r.restful) >= stable:
 		*r = retry{}
 	}
-}
-
-// delay returns how long to wait after the given number of attempts, stretched by up to a quarter.
-func (p *policy) delay(tries int, atCap bool) time.Duration {
-	d := p.options.BackoffCap
-	if shift := tries - 1; !atCap && shift < 16 {
-		d = min(d, p.options.BackoffFirst<<max(shift, 0))
-	}
-	return d + time.Duration(float64(d)/4*p.options.Rand())
 }

@@ -1,0 +1,156 @@
+package supervisor
+
+import (
+	"slices"
+	"time"
+)
+
+// condition is what a container's observation means for its service.
+type condition uint8
+
+const (
+	condUnknown condition = iota // never looked at
+	condMissing                  // there is no container
+	condFresh                    // created, never started
+	condDead                     // was up, is not
+	condDone                     // a one-shot that ended well
+	condPaused
+	condStarting
+	condUnhealthy
+	condGood
+)
+
+func (c condition) running() bool { return c >= condPaused }
+
+func classify(s Service, c Container, found bool) condition {
+	switch {
+	case !found:
+		return condMissing
+	case !c.Running && c.StartedAt.IsZero():
+		return condFresh
+	case !c.Running && s.Completes && c.ExitCode == 0 && c.Error == "":
+		return condDone
+	case !c.Running:
+		return condDead
+	case c.Paused:
+		return condPaused
+	case c.Health == HealthUnhealthy:
+		return condUnhealthy
+	case c.Health == HealthHealthy, c.Health == HealthNone && !s.Healthcheck:
+		return condGood
+	default:
+		return condStarting
+	}
+}
+
+// look brings one record up to date with what is seen of its service.
+func (d *decision) look(s Service, r *record) {
+	if r.wanted.Stopped != s.Stopped || r.wanted.Revision != s.Revision || !slices.Equal(r.wanted.Missing, s.Missing) {
+		r.calm()
+	}
+	if s.Stopped {
+		r.up, r.lost = false, false
+	}
+	r.wanted = s
+	c, found := d.seen.Containers[s.Name]
+	cond := classify(s, c, found)
+	d.lookAgainst(s, r, cond)
+	if cond.running() && !s.Stopped {
+		r.up, r.lost = true, false
+	}
+	if cond == condMissing && r.up && r.busy == nil {
+		r.lost = true
+	}
+	d.lookGood(r, cond, c)
+	d.lookGrace(r, cond, c)
+	if r.busy == nil || cond == condGood {
+		d.transition(s, r, cond, c)
+	}
+	r.cond, r.instance = cond, c.Instance
+}
+
+// lookAgainst notes the instances of followed dependencies that the service runs against, where that is not known
+// yet: after a start of our own, those that came up later; at first sight, whatever is there.
+func (d *decision) lookAgainst(s Service, r *record, cond condition) {
+	if r.busy != nil || !cond.running() {
+		return
+	}
+	for _, dep := range s.DependsOn {
+		if _, known := r.against[dep.Service]; known || !dep.Restart {
+			continue
+		}
+		c, found := d.seen.Containers[dep.Service]
+		if found && !c.StartedAt.IsZero() || r.cond == condUnknown {
+			r.against[dep.Service] = c.Instance
+		}
+	}
+}
+
+// lookGood keeps the account of how long the service has been well.
+func (d *decision) lookGood(r *record, cond condition, c Container) {
+	good := cond == condGood || cond == condDone
+	if !r.goodSince.IsZero() && d.now.Sub(r.goodSince) >= d.options.ResetAfter {
+		r.heal, r.failures = retry{}, nil
+	}
+	switch {
+	case !good:
+		r.goodSince = time.Time{}
+		return
+	case r.goodSince.IsZero() || r.instance != c.Instance:
+		r.goodSince = d.now
+	}
+	if r.firstTry {
+		r.heal, r.firstTry = retry{}, false
+	}
+	if r.degraded {
+		if d.now.Sub(r.goodSince) < stable || r.soft.tries > 0 {
+			d.at(r.goodSince.Add(stable))
+			return
+		}
+		r.degraded = false
+	}
+	if !r.wanted.Healthcheck && r.heal.tries > 1 && d.now.Sub(r.goodSince) < stable {
+		d.at(r.goodSince.Add(stable)) // running alone proves little after a failed attempt
+		return
+	}
+	if !r.trouble.IsZero() && r.busy == nil {
+		d.emit(Event{Kind: EventRecovered, Service: r.wanted.Name, Attempt: r.heal.tries, Latency: d.now.Sub(r.trouble)})
+		r.trouble = time.Time{}
+	}
+	if r.soft.tries == 0 {
+		r.err, r.hint = "", ""
+	}
+}
+
+// transition reports what has changed about a service.
+func (d *decision) transition(s Service, r *record, cond condition, c Container) {
+	if cond == r.cond && c.Instance == r.instance {
+		return
+	}
+	e := Event{Service: s.Name, Reason: fault(cond, c), At: c.StartedAt}
+	known := r.cond != condUnknown
+	switch {
+	case cond == condGood:
+		e.Kind = EventHealthy
+	case cond == condUnhealthy:
+		e.Kind = EventUnhealthy
+	case known && (cond == condDead || cond == condDone) && !s.Stopped:
+		e.Kind, e.ExitCode, e.At = EventExit, c.ExitCode, c.FinishedAt
+	case known && cond == condMissing && !s.Stopped:
+		e.Kind = EventMissing
+	default:
+		return
+	}
+	d.emit(e)
+}
+
+// instances returns the present instances of the dependencies that the service follows.
+func (d *decision) instances(s Service) map[string]string {
+	now := map[string]string{}
+	for _, dep := range s.DependsOn {
+		if c, found := d.seen.Containers[dep.Service]; dep.Restart && found && !c.StartedAt.IsZero() {
+			now[dep.Service] = c.Instance
+		}
+	}
+	return now
+}
