@@ -15,26 +15,35 @@ func (e *Engine) Start(ctx context.Context, id string) error {
 	return e.wrapNamed(ctx, err, "start", id)
 }
 
-// Restart stops a container, within its own stop_grace_period, and starts it; one that does not run is only started.
-func (e *Engine) Restart(ctx context.Context, id string) error {
+// Restart stops a container, as Stop does, and starts it; one that does not run is only started.
+func (e *Engine) Restart(ctx context.Context, id string, within time.Duration) error {
 	ctx, cancel, err := e.withGrace(ctx, id)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	err = e.docker.ContainerRestart(ctx, id, container.StopOptions{})
+	err = e.docker.ContainerRestart(ctx, id, stopOptions(within))
 	return e.wrapNamed(ctx, err, "restart", id)
 }
 
-// Stop stops a container, within its own stop_grace_period; one that does not run is no error.
-func (e *Engine) Stop(ctx context.Context, id string) error {
+// Stop stops a container within the given time, in whole seconds, and then kills it; 0 is its own stop_grace_period. One
+// that does not run is no error.
+func (e *Engine) Stop(ctx context.Context, id string, within time.Duration) error {
 	ctx, cancel, err := e.withGrace(ctx, id)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	err = e.docker.ContainerStop(ctx, id, container.StopOptions{})
+	err = e.docker.ContainerStop(ctx, id, stopOptions(within))
 	return e.wrapNamed(ctx, err, "stop", id)
+}
+
+func stopOptions(within time.Duration) container.StopOptions {
+	if within == 0 {
+		return container.StopOptions{}
+	}
+	seconds := int(within / time.Second)
+	return container.StopOptions{Timeout: &seconds}
 }
 
 // Remove removes a container that does not run. Its volumes stay.

@@ -27,7 +27,7 @@ func TestConfigsArePlaced(t *testing.T) {
 	r.equal("content", r.sh("a", "cat /etc/deep/app.json /variable"), "one $xgiven")
 	r.equal("owner and mode", r.sh("a", "stat -c '%u %g %a' /etc/deep/app.json /variable"), "1000 1001 600\n0 0 444")
 	a, b := r.container("a"), r.container("b")
-	r.must(r.engine.Restart(t.Context(), a.ID))
+	r.must(r.engine.Restart(t.Context(), a.ID, 0))
 	r.equal("after a restart", r.sh("a", "cat /etc/deep/app.json"), "one $x")
 	r.create()
 	r.equal("an idle create leaves it", r.container("a").ID, a.ID)

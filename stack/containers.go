@@ -21,6 +21,7 @@ type Container struct {
 	Health                string // starting, healthy or unhealthy; "" unless it runs and has a healthcheck
 	ExitCode              int
 	OOMKilled             bool
+	MemoryLimit           int64     // bytes; 0: none
 	StartedAt, FinishedAt time.Time // the engine's clock; zero when it never happened
 	Checked               time.Time // when the last healthcheck that has ended began; likewise
 	Error                 string    // the engine's own words when the last start failed
@@ -110,6 +111,9 @@ func (e *Engine) inspect(ctx context.Context, id string) (Container, error) {
 		Foreign: info.Config.Labels[madeLabel] == "" && info.Config.Labels[api.ServiceLabel] != KeeperService,
 		Running: s.Running && !s.Restarting, Paused: s.Paused, Status: s.Status, ExitCode: s.ExitCode, OOMKilled: s.OOMKilled,
 		StartedAt: engineTime(s.StartedAt), FinishedAt: engineTime(s.FinishedAt), Error: s.Error, Instance: info.ID + "@" + s.StartedAt}
+	if info.HostConfig != nil {
+		c.MemoryLimit = info.HostConfig.Memory
+	}
 	if c.Running && s.Health != nil && s.Health.Status != container.NoHealthcheck { // a dead container keeps its last health
 		c.Health = s.Health.Status
 		if n := len(s.Health.Log); n > 0 {

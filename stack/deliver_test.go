@@ -58,7 +58,7 @@ func TestDelivery(t *testing.T) {
 	d = r.feed("ONE", canaryOne, "TWO", canaryTwo)
 	r.equal("changed the second time", d.Changed, "[]")
 
-	r.must(r.engine.Restart(t.Context(), r.container("a").ID))
+	r.must(r.engine.Restart(t.Context(), r.container("a").ID, 0))
 	r.equal("two after a restart", r.sh("a", "cat /run/secrets/two"), canaryTwo)
 	r.notInLayersNorInspect(canaryOne, canaryTwo)
 }
@@ -125,7 +125,7 @@ func TestStaleUntilTaken(t *testing.T) {
 		r.equal("changed", d.Changed, "[]")
 		r.equal("stale still", r.stale(other), "map[a:true b:true]")
 	})
-	r.must(r.engine.Restart(t.Context(), r.container("a").ID))
+	r.must(r.engine.Restart(t.Context(), r.container("a").ID, 0))
 	r.equal("a restarted", r.stale(r.engine), "map[b:true]")
 	r.must(r.engine.Signal(t.Context(), r.container("b").ID, "SIGCONT"))
 	r.must(r.engine.MarkTaken(t.Context(), r.project, "b"))
@@ -283,7 +283,7 @@ func TestWithdraw(t *testing.T) {
 	if err := r.engine.Withdraw(t.Context(), r.project); !errors.Is(err, ErrStillRunning) {
 		t.Errorf("while a runs: %v", err)
 	}
-	r.must(r.engine.Stop(t.Context(), r.container("a").ID))
+	r.must(r.engine.Stop(t.Context(), r.container("a").ID, 0))
 	r.must(r.engine.Withdraw(t.Context(), r.project))
 	if _, err := r.engine.Container(t.Context(), r.project, KeeperService); !errors.Is(err, ErrNoContainer) {
 		t.Errorf("the keeper is there: %v", err)
@@ -292,7 +292,7 @@ func TestWithdraw(t *testing.T) {
 	r.must(r.engine.Withdraw(t.Context(), r.project))
 	r.start("a")
 	r.equal("a's files", r.sh("a", "ls -A /run/secrets"), "")
-	r.must(r.engine.Stop(t.Context(), r.container("a").ID))
+	r.must(r.engine.Stop(t.Context(), r.container("a").ID, 0))
 	if _, err := r.engine.Feed(t.Context(), r.project, nil); !errors.Is(err, ErrNoContainer) {
 		t.Errorf("feed without a keeper: %v", err)
 	}

@@ -173,11 +173,11 @@ services:
 	if err := r.engine.Remove(t.Context(), before.ID); err == nil {
 		t.Error("removed a running container")
 	}
-	r.must(r.engine.Stop(t.Context(), before.ID))
-	r.must(r.engine.Stop(t.Context(), before.ID))
+	r.must(r.engine.Stop(t.Context(), before.ID, 0))
+	r.must(r.engine.Stop(t.Context(), before.ID, 0))
 	r.must(r.engine.Remove(t.Context(), before.ID))
-	for verb, err := range map[string]error{"start": r.engine.Start(t.Context(), before.ID), "restart": r.engine.Restart(t.Context(), before.ID),
-		"stop": r.engine.Stop(t.Context(), before.ID), "remove": r.engine.Remove(t.Context(), before.ID), "signal": r.engine.Signal(t.Context(), before.ID, "SIGHUP")} {
+	for verb, err := range map[string]error{"start": r.engine.Start(t.Context(), before.ID), "restart": r.engine.Restart(t.Context(), before.ID, 0),
+		"stop": r.engine.Stop(t.Context(), before.ID, 0), "remove": r.engine.Remove(t.Context(), before.ID), "signal": r.engine.Signal(t.Context(), before.ID, "SIGHUP")} {
 		if !errors.Is(err, ErrNoContainer) {
 			t.Errorf("%s what is gone: %v", verb, err)
 		}
@@ -196,7 +196,7 @@ services:
 	r.start("a")
 	var die Event
 	r.watching(func(events func(string) Event) {
-		r.must(r.engine.Restart(t.Context(), r.container("a").ID))
+		r.must(r.engine.Restart(t.Context(), r.container("a").ID, 0))
 		die = events("die")
 	})
 	r.equal("exit code", die.ExitCode, 0) // 137 had it been killed
@@ -292,7 +292,7 @@ func TestWatchEndsWhenTheEngineDoes(t *testing.T) {
 	}
 	for call, err := range map[string]error{
 		"containers": second(e.Containers(t.Context(), p)), "container": second(e.Container(t.Context(), p, "a")), "start": e.Start(t.Context(), "a"),
-		"restart": e.Restart(t.Context(), "a"), "exec": second(e.Exec(t.Context(), "a", Exec{Cmd: []string{"a"}})), "feed": second(e.Feed(t.Context(), p, nil)), "mark": e.MarkTaken(t.Context(), p, "a"),
+		"restart": e.Restart(t.Context(), "a", 0), "exec": second(e.Exec(t.Context(), "a", Exec{Cmd: []string{"a"}})), "feed": second(e.Feed(t.Context(), p, nil)), "mark": e.MarkTaken(t.Context(), p, "a"),
 		"withdraw": e.Withdraw(t.Context(), p), "prepare": second(e.Prepare(t.Context(), p, nil)), "stream": second(e.Stream(t.Context(), "a", []string{"a"}, "")),
 		"kill": e.KillProject(t.Context(), "x"), "logs": e.Logs(t.Context(), "a", LogOptions{}, nil), "create": e.Create(t.Context(), p, nil),
 		"compose": wrap(e.compose.Create(t.Context(), p.forEngine(nil, false), api.CreateOptions{}), "create"),

@@ -19,10 +19,10 @@ import (
 
 // serviceExtension is `x-minibot:` below a service.
 type serviceExtension struct {
-	OnChange string   `json:"on_change"`
-	Signal   string   `json:"signal"`
-	Exec     []string `json:"exec"`
-	Heal     string   `json:"heal"`
+	OnChange string          `json:"on_change"`
+	Signal   string          `json:"signal"`
+	Exec     []string        `json:"exec"`
+	Heal     json.RawMessage `json:"heal"` // a word or a mapping: readHeal
 }
 
 // secretExtension is `x-minibot:` below a top-level secret.
@@ -62,14 +62,9 @@ func readServiceExtension(at []string, extensions types.Extensions) (serviceExte
 	if x.OnChange == "" {
 		x.OnChange = "restart"
 	}
-	if x.Heal == "" {
-		x.Heal = "restart"
-	}
 	switch {
 	case !slices.Contains([]string{"restart", "recreate", "signal", "exec", "openclaw", "none"}, x.OnChange):
 		return x, faultf(append(at, "on_change"), "%q is none of restart, recreate, signal, exec, openclaw, none", x.OnChange)
-	case x.Heal != "restart" && x.Heal != "none":
-		return x, faultf(append(at, "heal"), "%q is neither restart nor none", x.Heal)
 	case x.OnChange == "signal" && !signalPattern.MatchString(x.Signal):
 		return x, faultf(append(at, "signal"), "on_change: signal needs the name of a signal such as SIGHUP, not %q", x.Signal)
 	case x.OnChange != "signal" && x.Signal != "":
@@ -251,9 +246,14 @@ func decodeStrict(at []string, extensions types.Extensions, target any, known st
 	if err != nil {
 		return &fault{path: at, err: err}
 	}
+	return decodeValue(at, data, target, known)
+}
+
+// decodeValue is decodeStrict of what is JSON already.
+func decodeValue(at []string, data []byte, target any, known string) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
-	err = decoder.Decode(target)
+	err := decoder.Decode(target)
 	var mismatch *json.UnmarshalTypeError
 	switch {
 	case err == nil:

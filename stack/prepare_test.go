@@ -283,7 +283,7 @@ func (r *rig) preparedWithNothingToDo() {
 func (r *rig) serviceStartedWhileADeliveryIsPreparedIsStale() {
 	t := r.T
 	d := r.prepare(t.Context(), "ONE", canaryNew, "TWO", canaryTwo)
-	r.must(r.engine.Restart(t.Context(), r.container("b").ID)) // it reads the old file
+	r.must(r.engine.Restart(t.Context(), r.container("b").ID, 0)) // it reads the old file
 	_, err := d.Commit(t.Context())
 	r.must(err)
 	r.equal("stale", r.stale(r.engine), "map[a:true b:true]")

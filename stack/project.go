@@ -53,9 +53,9 @@ type Service struct {
 	OnChange    string         // how a new secret is taken: "restart", "recreate", "signal", "exec", "openclaw" or "none"
 	Signal      string         // with OnChange "signal"
 	Exec        []string       // with OnChange "exec"
-	Heal        string         // "restart" or "none"
-	Healthcheck bool           // the compose file has one; an image may bring its own all the same
-	StopGrace   time.Duration  // compose's default is 10 s
+	Heal        Heal
+	Healthcheck bool          // the compose file has one; an image may bring its own all the same
+	StopGrace   time.Duration // compose's default is 10 s
 }
 
 // Dependency is one entry of depends_on. Condition is "service_started", "service_healthy" or

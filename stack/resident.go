@@ -199,7 +199,7 @@ func (e *Engine) Retire(ctx context.Context, id, signal string) error {
 			return err
 		}
 	}
-	return e.Stop(ctx, id)
+	return e.Stop(ctx, id, 0)
 }
 
 // awaitEnd returns when a container has ended, or after a minute; whether it has is for the caller to see.

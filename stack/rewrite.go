@@ -105,14 +105,21 @@ func (p *Project) view(name string, service types.ServiceConfig, names map[strin
 	if err := p.checkReload(name, extension); err != nil {
 		return Service{}, err
 	}
+	heal, err := readHeal(append(slices.Clone(at), extensionKey, "heal"), extension.Heal)
+	if err != nil {
+		return Service{}, err
+	}
 	view := Service{Name: name, Container: service.ContainerName, Image: api.GetImageNameOrDefault(service, p.Name),
-		OnChange: extension.OnChange, Signal: extension.Signal, Exec: extension.Exec, Heal: extension.Heal,
+		OnChange: extension.OnChange, Signal: extension.Signal, Exec: extension.Exec, Heal: heal,
 		Healthcheck: hasHealthcheck(service.HealthCheck), StopGrace: defaultStopGrace}
 	if view.Container == "" {
 		view.Container = p.Name + api.Separator + name + api.Separator + "1"
 	}
 	if service.StopGracePeriod != nil {
 		view.StopGrace = time.Duration(*service.StopGracePeriod)
+	}
+	if err := p.checkStopTimeout(at, view, service); err != nil {
+		return Service{}, err
 	}
 	for _, on := range slices.Sorted(maps.Keys(service.DependsOn)) {
 		d := service.DependsOn[on]

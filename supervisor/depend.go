@@ -108,7 +108,11 @@ func (d *decision) waits(name string, dep Dependency) hold {
 		return hold{"dependency cycle through " + dep.Service, "", true}
 	}
 	goal := [...]string{Started: "started", Healthy: "healthy", Completed: "completed"}[min(dep.Condition, Completed)]
-	return hold{fmt.Sprintf("waits for %s to be %s", dep.Service, goal), "", stuck}
+	advice := ""
+	if d.resigned(d.st.services[dep.Service]) {
+		advice = "minibotd restart " + dep.Service
+	}
+	return hold{fmt.Sprintf("waits for %s to be %s", dep.Service, goal), advice, stuck}
 }
 
 // satisfied tells whether a dependency's condition holds now.
@@ -139,7 +143,7 @@ func (d *decision) blocked(name string, visited map[string]bool) bool {
 		return true
 	}
 	r := d.st.services[name]
-	if r.cond == condPaused || d.reportOnly(r) {
+	if r.cond == condPaused || d.resigned(r) {
 		return true
 	}
 	visited[name] = true

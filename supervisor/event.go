@@ -20,6 +20,7 @@ const (
 	EventExit        EventKind = "exit"
 	EventMissing     EventKind = "missing"
 	EventDegraded    EventKind = "degraded"
+	EventGaveUp      EventKind = "gave-up"   // heal.max_attempts have failed: it goes on only when a person acts
 	EventRecovered   EventKind = "recovered" // Latency: since the trouble was noticed
 	EventUnreachable EventKind = "unreachable"
 	EventReconnected EventKind = "reconnected"
@@ -35,7 +36,7 @@ type Event struct {
 	Action   ActionKind // of an issued, done or failed action
 	Reason   string
 	Hint     string
-	ExitCode int // of EventExit and EventDegraded
+	ExitCode int // of EventExit, EventDegraded and EventGaveUp
 	Attempt  int // counts from 1 since the last calm, for heals and starts
 	Delay    time.Duration
 	// At is the engine's time of what caused the event, zero where unknown.
@@ -47,14 +48,14 @@ type Event struct {
 var messages = map[EventKind]string{
 	EventHeal: "healing", EventDone: "action done", EventFailed: "action failed", EventHealthy: "service healthy",
 	EventUnhealthy: "service unhealthy", EventExit: "service exited", EventMissing: "container missing",
-	EventDegraded: "service degraded", EventRecovered: "service recovered", EventUnreachable: "engine unreachable",
+	EventDegraded: "service degraded", EventGaveUp: "service given up", EventRecovered: "service recovered", EventUnreachable: "engine unreachable",
 	EventReconnected: "engine reachable", EventWoke: "woke", EventClock: "clock set back",
 }
 
 func (e Event) log(logger *slog.Logger) {
 	level, message := slog.LevelInfo, messages[e.Kind]
 	switch e.Kind {
-	case EventHeal, EventFailed, EventUnhealthy, EventExit, EventMissing, EventDegraded, EventUnreachable:
+	case EventHeal, EventFailed, EventUnhealthy, EventExit, EventMissing, EventDegraded, EventGaveUp, EventUnreachable:
 		level = slog.LevelWarn
 	}
 	if e.Kind == EventExit && e.ExitCode == 0 {

@@ -40,6 +40,7 @@ type engine struct {
 	gone    bool
 	mute    bool // events are lost
 	feedErr error
+	refuses error // of every call
 	starts  int
 	wake    func(string, time.Time)
 	broken  chan struct{} // closed when the engine goes
@@ -145,6 +146,8 @@ func (e *engine) Do(ctx context.Context, a Action) error {
 		return err
 	case e.gone:
 		return errGone
+	case e.refuses != nil:
+		return e.refuses
 	}
 	return e.carryOut(a)
 }
@@ -305,4 +308,13 @@ func (e *engine) times() []time.Time {
 func (e *engine) observed() (n int) {
 	e.locked(func() { n = e.observes })
 	return n
+}
+
+// named fills in the services' names, as Apply does.
+func named(w Wanted) Wanted {
+	for name, s := range w.Services {
+		s.Name = name
+		w.Services[name] = s
+	}
+	return w
 }

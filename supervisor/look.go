@@ -45,7 +45,7 @@ func classify(s Service, c Container, found bool) condition {
 
 // look brings one record up to date with what is seen of its service.
 func (d *decision) look(s Service, r *record) {
-	if r.wanted.Stopped != s.Stopped || r.wanted.Revision != s.Revision || !slices.Equal(r.wanted.Missing, s.Missing) {
+	if r.wanted.Stopped != s.Stopped || r.wanted.Revision != s.Revision || r.wanted.Heal != s.Heal || !slices.Equal(r.wanted.Missing, s.Missing) {
 		r.calm()
 	}
 	if s.Stopped {
@@ -60,6 +60,11 @@ func (d *decision) look(s Service, r *record) {
 	}
 	if cond == condMissing && r.up && r.busy == nil {
 		r.lost = true
+	}
+	if !cond.running() {
+		r.runsSince = time.Time{}
+	} else if r.runsSince.IsZero() || r.instance != c.Instance {
+		r.runsSince = d.now
 	}
 	d.lookGood(r, cond, c)
 	d.lookGrace(r, cond, c)
@@ -90,7 +95,7 @@ func (d *decision) lookAgainst(s Service, r *record, cond condition) {
 func (d *decision) lookGood(r *record, cond condition, c Container) {
 	good := cond == condGood || cond == condDone
 	if !r.goodSince.IsZero() && d.now.Sub(r.goodSince) >= d.options.ResetAfter {
-		r.heal, r.failures = retry{}, nil
+		r.heal, r.failures, r.gaveUp = retry{}, nil, false
 	}
 	switch {
 	case !good:
@@ -101,6 +106,9 @@ func (d *decision) lookGood(r *record, cond condition, c Container) {
 	}
 	if r.firstTry {
 		r.heal, r.firstTry = retry{}, false
+	}
+	if r.shut && r.busy == nil { // somebody started it by hand
+		r.shut, r.degraded = false, false
 	}
 	if r.degraded {
 		if d.now.Sub(r.goodSince) < stable || r.soft.tries > 0 {
@@ -153,4 +161,35 @@ func (d *decision) instances(s Service) map[string]string {
 		}
 	}
 	return now
+}
+
+// failed counts a failed attempt.
+func (d *decision) failed(r *record) {
+	r.failures = slices.DeleteFunc(r.failures, func(t time.Time) bool { return d.now.Sub(t) > d.options.DegradeWindow })
+	r.failures = append(r.failures, d.now)
+	if len(r.failures) >= d.options.DegradeAfter {
+		d.degrade(r, view{reason: because(fault(r.cond, d.seen.Containers[r.wanted.Name]), r, len(r.failures)), hint: r.hint})
+	}
+}
+
+// giveUp ends the attempts.
+func (d *decision) giveUp(r *record, reason string) {
+	r.gaveUp, r.heal.open = true, false
+	v := resignedView(r, reason)
+	d.degrade(r, v)
+	d.emit(Event{Kind: EventGaveUp, Service: r.wanted.Name, Reason: v.reason, Hint: v.hint, Attempt: r.heal.tries,
+		ExitCode: d.seen.Containers[r.wanted.Name].ExitCode})
+}
+
+// degrade notes, once, that the service is degraded, as v says.
+func (d *decision) degrade(r *record, v view) {
+	if r.degraded {
+		return
+	}
+	r.degraded = true
+	if r.trouble.IsZero() {
+		r.trouble = d.now
+	}
+	d.emit(Event{Kind: EventDegraded, Service: r.wanted.Name, Reason: v.reason, Hint: v.hint,
+		Attempt: len(r.failures), ExitCode: d.seen.Containers[r.wanted.Name].ExitCode})
 }

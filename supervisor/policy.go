@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"cmp"
-	"slices"
 	"time"
 )
 
@@ -139,7 +138,7 @@ func (d *decision) projectAction(kind ActionKind, reason string, r *retry, busy 
 	if busy || d.st.project != nil {
 		return
 	}
-	if !d.due(r, d.now, false) {
+	if !d.due(r, 0, false) {
 		d.at(r.notBefore)
 		return
 	}
@@ -189,7 +188,9 @@ func (d *decision) act(r *record, action Action) view {
 		r.requested = false
 	}
 	if action.Heal {
-		r.restarts++
+		if action.Kind != ActionStop {
+			r.restarts++
+		}
 		if r.trouble.IsZero() {
 			r.trouble = d.now
 		}
@@ -266,12 +267,12 @@ func (d *decision) softly(r *record, action Action, state string) view {
 	if r.soft.open {
 		d.failed(r)
 	}
-	if !d.due(&r.soft, d.now, r.degraded) {
+	if !d.due(&r.soft, 0, r.degraded) {
 		d.at(r.soft.notBefore)
 		if r.degraded {
 			state = "degraded"
 		}
-		return view{state: state, reason: because(action.Reason, r), hint: r.hint}
+		return view{state: state, reason: because(action.Reason, r, r.failedAttempts()), hint: r.hint}
 	}
 	r.soft.attempt()
 	return d.act(r, action)
@@ -280,8 +281,12 @@ func (d *decision) softly(r *record, action Action, state string) view {
 // raise starts a service that is down and heals one that is unhealthy; both are the same.
 func (d *decision) raise(s Service, r *record) view {
 	reason := fault(r.cond, d.seen.Containers[s.Name])
-	if d.reportOnly(r) {
-		return view{state: "degraded", reason: reason + "; healing is off", hint: "minibotd restart " + s.Name, stuck: true}
+	if d.resigned(r) {
+		return resignedView(r, reason)
+	}
+	if until := r.runsSince.Add(s.Heal.StartGrace); r.cond == condUnhealthy && d.now.Before(until) {
+		d.at(until)
+		return graceView(r, reason)
 	}
 	if r.up && r.trouble.IsZero() {
 		r.trouble = d.now
@@ -289,7 +294,8 @@ func (d *decision) raise(s Service, r *record) view {
 	if r.cond == condUnhealthy && !r.grace.until.IsZero() {
 		return view{state: "running", reason: "unhealthy; its next checks tell whether that is of before the sleep"}
 	}
-	if h := d.gate(s); h.reason != "" {
+	stops := r.cond == condUnhealthy && s.Heal.Unhealthy == RemedyStop
+	if h := d.gate(s); h.reason != "" && !stops {
 		return view{state: "waiting", reason: h.reason, hint: h.hint, stuck: h.stuck}
 	}
 	if d.st.project != nil {
@@ -297,8 +303,12 @@ func (d *decision) raise(s Service, r *record) view {
 	}
 	if r.heal.open {
 		d.failed(r)
+		if n := s.Heal.MaxAttempts; n > 0 && r.heal.tries >= n && !stops {
+			d.giveUp(r, reason)
+			return resignedView(r, reason)
+		}
 	}
-	if !d.due(&r.heal, d.now, r.degraded) {
+	if !d.due(&r.heal, s.Heal.Backoff, r.degraded && !stops) {
 		d.at(r.heal.notBefore)
 		return retryView(r, reason)
 	}
@@ -307,50 +317,53 @@ func (d *decision) raise(s Service, r *record) view {
 		action.Reason = fault(condMissing, Container{})
 	}
 	if r.cond == condUnhealthy {
-		action.Kind = ActionRestart
+		action.Kind = [...]ActionKind{RemedyRestart: ActionRestart, RemedyRecreate: ActionRecreate, RemedyStop: ActionStop}[s.Heal.Unhealthy]
+		action.StopTimeout = s.Heal.StopTimeout
+		r.shut = stops
 	}
 	r.firstTry = r.heal.tries == 0 && !action.Heal
 	r.heal.attempt()
+	if r.shut {
+		d.degrade(r, resignedView(r, reason))
+	}
 	return d.act(r, action)
 }
 
-// failed counts a failed attempt.
-func (d *decision) failed(r *record) {
-	r.failures = slices.DeleteFunc(r.failures, func(t time.Time) bool { return d.now.Sub(t) > d.options.DegradeWindow })
-	r.failures = append(r.failures, d.now)
-	if r.degraded || len(r.failures) < d.options.DegradeAfter {
-		return
+// resigned tells whether the service is down or unhealthy and nothing is done about that until a person acts.
+func (d *decision) resigned(r *record) bool {
+	if r.requested {
+		return false
 	}
-	r.degraded = true
-	if r.trouble.IsZero() {
-		r.trouble = d.now
+	heal := r.wanted.Heal
+	switch r.cond {
+	case condFresh:
+		return r.shut || r.gaveUp
+	case condDead:
+		return r.shut || r.gaveUp || r.wanted.NoHeal && r.up
+	case condUnhealthy:
+		return r.gaveUp && heal.Unhealthy != RemedyStop || r.wanted.NoHeal || heal.Unhealthy == RemedyIgnore
 	}
-	c := d.seen.Containers[r.wanted.Name]
-	d.emit(Event{Kind: EventDegraded, Service: r.wanted.Name, Reason: because(fault(r.cond, c), r), Hint: r.hint,
-		Attempt: len(r.failures), ExitCode: c.ExitCode})
+	return false
 }
 
-// reportOnly tells whether the service is down or unhealthy and is not to be healed.
-func (d *decision) reportOnly(r *record) bool {
-	return r.wanted.NoHeal && r.up && !r.requested && (r.cond == condDead || r.cond == condUnhealthy)
-}
-
-// due tells whether an attempt may be made now. An attempt before it that was made in vain is judged failed.
-func (p *policy) due(r *retry, now time.Time, atCap bool) bool {
+// due tells whether an attempt may be made now. An attempt before it that was made in vain is judged failed. first is
+// the delay after the first one; 0 is the default.
+func (d *decision) due(r *retry, first time.Duration, atCap bool) bool {
 	r.restful = time.Time{}
 	if r.open {
 		r.open = false
-		r.delay = p.delay(r.tries, atCap)
-		r.notBefore = now.Add(r.delay)
+		r.delay = d.delay(first, r.tries, atCap)
+		r.notBefore = d.now.Add(r.delay)
 	}
-	return !now.Before(r.notBefore)
+	return !d.now.Before(r.notBefore)
 }
 
 // delay returns how long to wait after the given number of attempts, stretched by up to a quarter.
-func (p *policy) delay(tries int, atCap bool) time.Duration {
-	d := p.options.BackoffCap
+func (p *policy) delay(first time.Duration, tries int, atCap bool) time.Duration {
+	first = cmp.Or(first, p.options.BackoffFirst)
+	d := max(p.options.BackoffCap, first)
 	if shift := tries - 1; !atCap && shift < 16 {
-		d = min(d, p.options.BackoffFirst<<max(shift, 0))
+		d = min(d, first<<max(shift, 0))
 	}
 	return d + time.Duration(float64(d)/4*p.options.Rand())
 }

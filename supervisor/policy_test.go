@@ -67,13 +67,9 @@ func decideCases() map[string]decideCase {
 func TestDecide(t *testing.T) {
 	for name, tt := range decideCases() {
 		t.Run(name, func(t *testing.T) {
-			for n, s := range tt.services {
-				s.Name = n
-				tt.services[n] = s
-			}
 			p := &policy{Options{Rand: func() float64 { return 0 }}.withDefaults()}
 			before := state{services: map[string]*record{}}
-			st, actions, _ := p.decide(before, Wanted{Services: tt.services}, Seen{Containers: tt.containers}, epoch)
+			st, actions, _ := p.decide(before, named(Wanted{Services: tt.services}), Seen{Containers: tt.containers}, epoch)
 			var got []string
 			for _, a := range actions {
 				got = append(got, strings.TrimSpace(a.Kind.String()+" "+a.Service))
@@ -93,11 +89,7 @@ func TestDecide(t *testing.T) {
 
 func TestDecideIsPure(t *testing.T) {
 	p := &policy{Options{Rand: func() float64 { return 0 }}.withDefaults()}
-	w := stack()
-	for n, s := range w.Services {
-		s.Name = n
-		w.Services[n] = s
-	}
+	w := named(stack())
 	seen := Seen{Fed: true, Containers: map[string]Container{"db": up(HealthUnhealthy), "cache": up(HealthNone), "app": up(HealthHealthy)}}
 	first, _, _ := p.decide(state{services: map[string]*record{}}, w, seen, epoch)
 	kept := first.clone()
@@ -114,11 +106,11 @@ func TestDecideIsPure(t *testing.T) {
 func TestDelay(t *testing.T) {
 	for tries, want := range map[int]time.Duration{1: 1, 2: 2, 3: 4, 6: 32, 7: 60, 100: 60} {
 		p := &policy{Options{Rand: func() float64 { return 0 }}.withDefaults()}
-		if got := p.delay(tries, false); got != want*time.Second {
+		if got := p.delay(0, tries, false); got != want*time.Second {
 			t.Errorf("after %d tries: %v", tries, got)
 		}
 		p.options.Rand = func() float64 { return 0.999 }
-		if got := p.delay(tries, false); got <= want*time.Second || got > want*time.Second*5/4 {
+		if got := p.delay(0, tries, false); got <= want*time.Second || got > want*time.Second*5/4 {
 			t.Errorf("after %d tries with jitter: %v", tries, got)
 		}
 	}

@@ -30,6 +30,7 @@ type record struct {
 	requested bool    // a person asked for a restart
 	cond      condition
 	instance  string
+	runsSince time.Time // when instance was first seen to run, by our own clock; zero while it does not
 	up        bool      // was seen up since it was last wanted up
 	lost      bool      // its container vanished after it was up
 	goodSince time.Time // by our own clock: the engine's may be another machine's
@@ -39,6 +40,8 @@ type record struct {
 	soft      retry // stop, adoption, following: what is done to a service that is not sick
 	failures  []time.Time
 	degraded  bool
+	shut      bool // was stopped because it was unhealthy, and stays down
+	gaveUp    bool // too many attempts failed
 	restarts  int
 	err, hint string
 	against   map[string]string // instance of each followed dependency that it was started against
@@ -130,6 +133,9 @@ func (r *record) finished(kind ActionKind) {
 			r.against = r.pending
 		}
 	case ActionStop, ActionKill:
+		if r.shut { // no wish of a person's: it is still wanted up
+			return
+		}
 		r.up, r.lost = false, false
 		r.calm()
 	}
@@ -138,7 +144,7 @@ func (r *record) finished(kind ActionKind) {
 // calm forgets all failures: a person changed something, or the service proved itself.
 func (r *record) calm() {
 	r.heal, r.soft = retry{}, retry{}
-	r.failures, r.degraded = nil, false
+	r.failures, r.degraded, r.shut, r.gaveUp = nil, false, false, false
 	r.err, r.hint, r.trouble = "", "", time.Time{}
 }
 

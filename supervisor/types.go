@@ -41,6 +41,26 @@ const (
 	AdoptNothing
 )
 
+// Remedy is what becomes of a service that is unhealthy.
+type Remedy uint8
+
+// The remedies.
+const (
+	RemedyRestart  Remedy = iota
+	RemedyRecreate        // its container is made anew
+	RemedyStop            // it is stopped, and stays down until a person acts
+	RemedyIgnore          // it is only reported
+)
+
+// Heal is how a service is healed. The zero value: an unhealthy one is restarted at once, and nothing is given up.
+type Heal struct {
+	Unhealthy   Remedy
+	StartGrace  time.Duration // since its start was seen: so long an unhealthy one is left alone
+	Backoff     time.Duration // after the first failed attempt, doubling up to the longer of itself and Options.BackoffCap; 0: Options.BackoffFirst
+	MaxAttempts int           // failed ones in a row after which it is given up until a person acts or something changes; 0: never
+	StopTimeout time.Duration // what a heal gives it to stop; 0: its stop_grace_period
+}
+
 // Service is what is wanted of one service.
 type Service struct {
 	Name        string
@@ -51,6 +71,7 @@ type Service struct {
 	Adopt       Adoption
 	Completes   bool // some service waits for this one to end well; exit 0 is its goal and it is not started again
 	NoHeal      bool // report that it died or is unhealthy, but start it only at first and when a person asks
+	Heal        Heal
 	Stopped     bool // a person's intent: keep it down
 	// Held, when not empty, says why the service is not started or restarted for now. With HeldHint only a person can end that.
 	Held, HeldHint string
@@ -82,17 +103,19 @@ const (
 
 // Container is what is seen of one service's container. Instance changes with every start.
 type Container struct {
-	ID, Name   string
-	Running    bool
-	Paused     bool
-	Health     Health
-	ExitCode   int
-	OOMKilled  bool
-	Instance   string // id and StartedAt: identifies one run of the container
-	StartedAt  time.Time
-	FinishedAt time.Time
-	Stale      bool // runs with secrets older than those delivered
-	Foreign    bool // was made by someone else, as by hand: it is never started, and replaced by the next ActionCreate
+	ID, Name  string
+	Running   bool
+	Paused    bool
+	Health    Health
+	ExitCode  int
+	OOMKilled bool
+	// MemoryLimit is in bytes; 0: none, or not known.
+	MemoryLimit int64
+	Instance    string // id and StartedAt: identifies one run of the container
+	StartedAt   time.Time
+	FinishedAt  time.Time
+	Stale       bool // runs with secrets older than those delivered
+	Foreign     bool // was made by someone else, as by hand: it is never started, and replaced by the next ActionCreate
 	// Checked is when the last healthcheck that has ended began, by the engine's clock; zero where that is not known.
 	Checked time.Time
 	Error   string // the engine's own words when the last start failed
@@ -113,10 +136,10 @@ const (
 	ActionFeed                       // run the keeper and deliver
 	ActionWithdraw                   // everything is stopped: take the keeper and its files away
 	ActionStart
-	ActionRestart  // honours the service's stop_grace_period
+	ActionRestart  // honours Action.StopTimeout
 	ActionStop     // likewise
 	ActionAdopt    // signal or exec, so that the service takes what was delivered
-	ActionRecreate // stop, remove, create and start one service's container; honours stop_grace_period
+	ActionRecreate // stop, remove, create and start one service's container; likewise
 	ActionKill     // at once
 )
 
@@ -135,6 +158,8 @@ type Action struct {
 	Service string
 	Reason  string // for events and logs: "unhealthy", "exited with 137", "secret changed", …
 	Heal    bool   // counts as an attempt to heal
+	// StopTimeout is what the service gets to stop before it is killed; 0: its stop_grace_period.
+	StopTimeout time.Duration
 }
 
 // Runtime is the world that the supervisor acts on. Its methods are called concurrently, and return soon after their

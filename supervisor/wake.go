@@ -101,7 +101,9 @@ func spell(d time.Duration) string {
 func (s state) woke(now time.Time) state {
 	s = s.clone().urged()
 	for _, r := range s.services {
+		shut := r.shut
 		r.calm()
+		r.shut = shut // that is for a person to end
 		r.grace = grace{until: now.Add(wakeGrace)}
 	}
 	return s

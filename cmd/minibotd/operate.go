@@ -143,6 +143,13 @@ func (d *daemon) intend(op control.Operation) (ticket uint64, err error) {
 		return 0, hint.Wrap(err, "look at the disk space and the owner of %s", d.paths.StateDir)
 	}
 	d.intent = next
+	if op.Verb == control.VerbStart { // what was given up is tried again, too
+		for name := range d.project.Services {
+			if op.Service == "" || op.Service == name {
+				d.revisions[name]++
+			}
+		}
+	}
 	return d.supervisor.Apply(d.wanted()), nil
 }
 

@@ -23,7 +23,7 @@ func wantedState(project *stack.Project, values map[secrets.Name]secrets.Value, 
 		s := supervisor.Service{
 			Name: name, Healthcheck: service.Healthcheck, Secrets: len(service.Secrets) > 0,
 			Adopt: adoptions[service.OnChange], Completes: completes[name], Stopped: stopped.stopped(name),
-			NoHeal: service.Heal == "none", Revision: revisions[name],
+			NoHeal: service.Heal.Off, Heal: healing(service.Heal), Revision: revisions[name],
 		}
 		for _, d := range service.DependsOn {
 			s.DependsOn = append(s.DependsOn, supervisor.Dependency{
@@ -62,4 +62,13 @@ var adoptions = map[string]supervisor.Adoption{
 	"exec":     supervisor.AdoptByExec,
 	"openclaw": supervisor.AdoptByExec,
 	"none":     supervisor.AdoptNothing,
+}
+
+// remedies are the values of heal.unhealthy; stack refuses others.
+var remedies = map[string]supervisor.Remedy{
+	"restart": supervisor.RemedyRestart, "recreate": supervisor.RemedyRecreate, "stop": supervisor.RemedyStop, "ignore": supervisor.RemedyIgnore,
+}
+
+func healing(h stack.Heal) supervisor.Heal {
+	return supervisor.Heal{Unhealthy: remedies[h.Unhealthy], StartGrace: h.StartGrace, Backoff: h.Backoff, MaxAttempts: h.MaxAttempts, StopTimeout: h.StopTimeout}
 }

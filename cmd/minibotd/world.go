@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"reflect"
 	"sync"
 	"time"
 
@@ -44,17 +45,19 @@ type world struct {
 	seen       map[string]stack.Container
 }
 
-// set replaces what is wanted and reports whether the files to deliver changed.
+// set replaces what is wanted and reports whether that is anything new.
 func (w *world) set(project *stack.Project, values map[secrets.Name]secrets.Value) (changed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	same := w.project != nil && w.project.Hash() == project.Hash() &&
 		maps.EqualFunc(w.values, values, secrets.Value.Equal)
 	if !same {
-		w.project, w.values = project, values
 		w.generation++
 	}
-	return !same
+	// what x-minibot says is no part of the hash: nothing is made anew for it
+	changed = !same || !reflect.DeepEqual(w.project.Services, project.Services)
+	w.project, w.values = project, values
+	return changed
 }
 
 // connect returns the engine in use, or dials one.
@@ -154,7 +157,7 @@ func observed(c stack.Container, stale bool) supervisor.Container {
 	}
 	return supervisor.Container{
 		ID: c.ID, Name: c.Name, Running: c.Running, Paused: c.Paused, Health: healths[c.Health], ExitCode: c.ExitCode,
-		OOMKilled: c.OOMKilled, Instance: c.Instance, StartedAt: c.StartedAt, FinishedAt: c.FinishedAt, Stale: stale, Foreign: c.Foreign, Checked: c.Checked, Error: c.Error,
+		OOMKilled: c.OOMKilled, MemoryLimit: c.MemoryLimit, Instance: c.Instance, StartedAt: c.StartedAt, FinishedAt: c.FinishedAt, Stale: stale, Foreign: c.Foreign, Checked: c.Checked, Error: c.Error,
 	}
 }
 
@@ -243,11 +246,11 @@ func (w *world) service(ctx context.Context, engine *stack.Engine, project *stac
 	case supervisor.ActionStart:
 		return w.anew(ctx, engine, project, action.Service, c.ID, engine.Start(ctx, c.ID))
 	case supervisor.ActionRestart:
-		return w.anew(ctx, engine, project, action.Service, c.ID, engine.Restart(ctx, c.ID))
+		return w.anew(ctx, engine, project, action.Service, c.ID, engine.Restart(ctx, c.ID, action.StopTimeout))
 	case supervisor.ActionRecreate:
-		return w.recreate(ctx, engine, project, action.Service, c.ID)
+		return w.recreate(ctx, engine, project, action.Service, c.ID, action.StopTimeout)
 	case supervisor.ActionStop:
-		return engine.Stop(ctx, c.ID)
+		return engine.Stop(ctx, c.ID, action.StopTimeout)
 	case supervisor.ActionKill:
 		return engine.Signal(ctx, c.ID, "SIGKILL")
 	case supervisor.ActionAdopt:
@@ -256,9 +259,9 @@ func (w *world) service(ctx context.Context, engine *stack.Engine, project *stac
 	return fmt.Errorf("service %s: unknown action %d", action.Service, action.Kind)
 }
 
-// recreate replaces a service's container.
-func (w *world) recreate(ctx context.Context, engine *stack.Engine, project *stack.Project, service, id string) error {
-	if err := engine.Stop(ctx, id); err != nil {
+// recreate replaces a service's container. within is as in [stack.Engine.Stop].
+func (w *world) recreate(ctx context.Context, engine *stack.Engine, project *stack.Project, service, id string, within time.Duration) error {
+	if err := engine.Stop(ctx, id, within); err != nil {
 		return err
 	}
 	if err := engine.Remove(ctx, id); err != nil {
@@ -281,7 +284,7 @@ func (w *world) recreate(ctx context.Context, engine *stack.Engine, project *sta
 // belongs to it by an id that no new network has.
 func (w *world) anew(ctx context.Context, engine *stack.Engine, project *stack.Project, service, id string, err error) error {
 	if errors.Is(err, stack.ErrNetworkMissing) {
-		return w.recreate(ctx, engine, project, service, id)
+		return w.recreate(ctx, engine, project, service, id, 0)
 	}
 	return err
 }
@@ -303,7 +306,7 @@ func (w *world) adopt(ctx context.Context, engine *stack.Engine, project *stack.
 			if err := w.refused(); err != nil {
 				return err
 			}
-			return engine.Restart(ctx, id)
+			return engine.Restart(ctx, id, 0)
 		}
 		if err != nil {
 			return err
