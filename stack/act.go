@@ -9,6 +9,7 @@ import (
 
 // Start starts a container; one that runs already is no error.
 func (e *Engine) Start(ctx context.Context, id string) error {
+	defer e.touch(id)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err := e.docker.ContainerStart(ctx, id, container.StartOptions{})
@@ -17,6 +18,7 @@ func (e *Engine) Start(ctx context.Context, id string) error {
 
 // Restart stops a container, within its own stop_grace_period, and starts it; one that does not run is only started.
 func (e *Engine) Restart(ctx context.Context, id string) error {
+	defer e.touch(id)
 	ctx, cancel, err := e.withGrace(ctx, id)
 	if err != nil {
 		return err
@@ -28,6 +30,7 @@ func (e *Engine) Restart(ctx context.Context, id string) error {
 
 // Stop stops a container, within its own stop_grace_period; one that does not run is no error.
 func (e *Engine) Stop(ctx context.Context, id string) error {
+	defer e.touch(id)
 	ctx, cancel, err := e.withGrace(ctx, id)
 	if err != nil {
 		return err
@@ -39,6 +42,7 @@ func (e *Engine) Stop(ctx context.Context, id string) error {
 
 // Remove removes a container that does not run. Its volumes stay.
 func (e *Engine) Remove(ctx context.Context, id string) error {
+	defer e.touch(id)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err := e.docker.ContainerRemove(ctx, id, container.RemoveOptions{})
@@ -47,6 +51,7 @@ func (e *Engine) Remove(ctx context.Context, id string) error {
 
 // Signal sends a signal, such as SIGHUP, to a container's first process.
 func (e *Engine) Signal(ctx context.Context, id, signal string) error {
+	defer e.touch(id)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return e.wrapNamed(ctx, e.docker.ContainerKill(ctx, id, signal), "send "+signal+" to", id)
