@@ -9,6 +9,7 @@ import (
 
 // Start starts a container; one that runs already is no error.
 func (e *Engine) Start(ctx context.Context, id string) error {
+	defer e.touch(id)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err := e.docker.ContainerStart(ctx, id, container.StartOptions{})
@@ -17,6 +18,7 @@ func (e *Engine) Start(ctx context.Context, id string) error {
 
 // Restart stops a container, as Stop does, and starts it; one that does not run is only started.
 func (e *Engine) Restart(ctx context.Context, id string, within time.Duration) error {
+	defer e.touch(id)
 	ctx, cancel, err := e.withGrace(ctx, id)
 	if err != nil {
 		return err
@@ -29,6 +31,7 @@ func (e *Engine) Restart(ctx context.Context, id string, within time.Duration) e
 // Stop stops a container within the given time, in whole seconds, and then kills it; 0 is its own stop_grace_period. One
 // that does not run is no error.
 func (e *Engine) Stop(ctx context.Context, id string, within time.Duration) error {
+	defer e.touch(id)
 	ctx, cancel, err := e.withGrace(ctx, id)
 	if err != nil {
 		return err
@@ -48,6 +51,7 @@ func stopOptions(within time.Duration) container.StopOptions {
 
 // Remove removes a container that does not run. Its volumes stay.
 func (e *Engine) Remove(ctx context.Context, id string) error {
+	defer e.touch(id)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err := e.docker.ContainerRemove(ctx, id, container.RemoveOptions{})
@@ -56,6 +60,7 @@ func (e *Engine) Remove(ctx context.Context, id string) error {
 
 // Signal sends a signal, such as SIGHUP, to a container's first process.
 func (e *Engine) Signal(ctx context.Context, id, signal string) error {
+	defer e.touch(id)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return e.wrapNamed(ctx, e.docker.ContainerKill(ctx, id, signal), "send "+signal+" to", id)

@@ -6,11 +6,9 @@ import (
 	"strings"
 	"time"
 
-	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/compose/v5/pkg/api"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
-	"golang.org/x/sync/errgroup"
 )
 
 // Container is what is seen of one service's container.
@@ -39,30 +37,11 @@ func (e *Engine) Containers(ctx context.Context, p *Project) (map[string]Contain
 	if err != nil {
 		return nil, wrap(err, "list the containers of project %s", p.Name)
 	}
-	inspected := make([]Container, len(list))
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(inspectAtOnce)
-	for i, c := range list {
-		group.Go(func() error {
-			seen, err := e.inspect(groupCtx, c.ID)
-			if cerrdefs.IsNotFound(err) {
-				return nil // it went between the two calls
-			}
-			inspected[i] = seen
-			return wrap(err, "inspect container %s", c.Name)
-		})
-	}
-	if err := group.Wait(); err != nil {
+	all, err := e.inspectAll(ctx, list)
+	if err != nil {
 		return nil, err
 	}
-	seen := map[string]Container{}
-	for _, c := range inspected {
-		if other, twice := seen[c.Service]; c.ID == "" || twice && other.Name == p.container(c.Service) {
-			continue
-		}
-		seen[c.Service] = c
-	}
-	return seen, nil
+	return p.byService(all), nil
 }
 
 // Container inspects the container of one service, or returns ErrNoContainer.
@@ -77,16 +56,18 @@ func (e *Engine) Container(ctx context.Context, p *Project, service string) (Con
 	return c, wrapContainer(err, "inspect container %s", name)
 }
 
-// list names the project's containers, without states.
-func (e *Engine) list(ctx context.Context, p *Project) ([]Container, error) {
+// list names the project's containers, and says in short how they are.
+func (e *Engine) list(ctx context.Context, p *Project) ([]listed, error) {
 	list, err := e.docker.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(
 		filters.Arg("label", api.ProjectLabel+"="+p.Name), filters.Arg("label", api.OneoffLabel+"=False"))})
 	if err != nil {
 		return nil, err
 	}
-	var out []Container
+	var out []listed
 	for _, c := range list {
-		out = append(out, Container{ID: c.ID, Name: plainName(c.Names), Service: c.Labels[api.ServiceLabel]})
+		l := summary(c.State, c.Status)
+		l.ID, l.Name, l.Service = c.ID, plainName(c.Names), c.Labels[api.ServiceLabel]
+		out = append(out, l)
 	}
 	return out, nil
 }

@@ -34,6 +34,7 @@ var createOptions = api.CreateOptions{Recreate: api.RecreateDiverged, RecreateDe
 func (e *Engine) Create(ctx context.Context, p *Project, report func(service, message string)) error {
 	e.creating.Lock()
 	defer e.creating.Unlock()
+	defer e.memory(p.Name).forget()
 	grace := time.Duration(0)
 	for _, s := range p.Services {
 		grace += s.StopGrace

@@ -43,9 +43,10 @@ type Engine struct {
 	progress progress
 
 	delivering gate       // one delivery at a time
-	mu         sync.Mutex // guards known and fed
+	mu         sync.Mutex // guards what follows
 	known      map[place]record
-	fed        map[string]string // project → keeper's instance that the last complete Feed delivered to
+	fed        map[string]string  // project → keeper's instance that the last complete Feed delivered to
+	memories   map[string]*memory // by project
 }
 
 // EngineInfo says which engine answers.
@@ -124,7 +125,7 @@ func (s surroundings) dialOne(ctx context.Context, c Candidate) (*Engine, error)
 		old = append(old, client.WithTLSClientConfig(ca, cert, key))
 		current = append(current, moby.WithTLSClientConfig(ca, cert, key))
 	}
-	e := &Engine{secure: c.tlsDir != "", delivering: newGate(), known: map[place]record{}, fed: map[string]string{}}
+	e := &Engine{secure: c.tlsDir != "", delivering: newGate(), known: map[place]record{}, fed: map[string]string{}, memories: map[string]*memory{}}
 	var err error
 	if e.docker, err = client.NewClientWithOpts(old...); err != nil {
 		return nil, err

@@ -168,6 +168,9 @@ func (e *Engine) forget(project string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.fed, project)
+	if m := e.memories[project]; m != nil {
+		m.forget()
+	}
 	maps.DeleteFunc(e.known, func(at place, _ record) bool { return at.project == project })
 }
 

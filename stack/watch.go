@@ -42,11 +42,14 @@ func (e *Engine) Watch(ctx context.Context, p *Project, ready func(), on func(Ev
 	case err := <-errs:
 		return streamEnd(ctx, err)
 	case <-time.After(refusalDelay):
-		ready()
 	}
+	memory := e.memory(p.Name)
+	defer memory.watch()()
+	ready()
 	for {
 		select {
 		case m := <-messages: // handed over one by one: none is left when the error comes
+			memory.tell(m.Actor.ID)
 			on(event(m))
 		case err := <-errs:
 			return streamEnd(ctx, err)

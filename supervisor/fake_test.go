@@ -47,6 +47,7 @@ type engine struct {
 
 	busy     map[string]bool
 	observes int
+	more     int // looks that do not see everything
 	watches  int
 	looking  func(look int) // called in each look since it was set, with its number
 	looks    int
@@ -76,7 +77,8 @@ func (e *engine) Observe(context.Context) (Seen, error) {
 	if e.gone {
 		return Seen{}, errGone
 	}
-	seen := Seen{Containers: map[string]Container{}, Fed: e.fed}
+	seen := Seen{Containers: map[string]Container{}, Fed: e.fed, More: e.more > 0}
+	e.more = max(e.more-1, 0)
 	for name, b := range e.boxes {
 		c := b.Container
 		c.Stale = c.Running && e.stale[name]

@@ -28,6 +28,8 @@ type loop struct {
 	queued  map[string][]chan error // restarts that people wait for
 	serving map[string][]chan error // those of them that are in flight
 	next    time.Time
+	more    bool // the last look did not see everything as it is now
+	pace    pace
 	clock   clock
 	lost    string // why the engine is unreachable, "" while it is not
 }
@@ -128,6 +130,9 @@ func (l *loop) session(ctx, work context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		if err := l.pace.wait(ctx, ended); err != nil {
+			return err
+		}
 	}
 }
 
@@ -143,6 +148,9 @@ func orEnded(err error) error {
 // pause returns how long the loop may sleep.
 func (l *loop) pause() time.Duration {
 	pause := l.options.Tick
+	if l.more {
+		return 0
+	}
 	if !l.next.IsZero() {
 		pause = min(pause, time.Until(l.next))
 	}
@@ -167,6 +175,7 @@ func (l *loop) turn(ctx, work context.Context) error {
 		return errWoke
 	}
 	l.reject(seen)
+	l.more = seen.More
 	now := time.Now()
 	var actions []Action
 	l.state, actions, l.next = l.policy.decide(l.state, l.wanted, seen, now)

@@ -125,6 +125,7 @@ type Container struct {
 type Seen struct {
 	Containers map[string]Container // by service; absent: there is no container
 	Fed        bool                 // the keeper runs and every wanted file is delivered
+	More       bool                 // some of it is older than the events of it: look again soon
 }
 
 // ActionKind is what is to be done.
@@ -165,7 +166,7 @@ type Action struct {
 // Runtime is the world that the supervisor acts on. Its methods are called concurrently, and return soon after their
 // context ends.
 type Runtime interface {
-	// Observe lists and inspects everything anew.
+	// Observe returns how everything is, no older than the end of the last Do; see Seen.More.
 	Observe(ctx context.Context) (Seen, error)
 	// Watch subscribes, calls ready once the subscription stands, then wake for each event, and returns when the
 	// stream ends. The service is "" when the event concerns the keeper or the whole project; at is the engine's time.

@@ -118,7 +118,7 @@ func (w *world) close() error {
 	return err
 }
 
-// Observe lists and inspects the project's containers.
+// Observe looks at the project's containers.
 func (w *world) Observe(ctx context.Context) (supervisor.Seen, error) {
 	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
@@ -130,7 +130,7 @@ func (w *world) Observe(ctx context.Context) (supervisor.Seen, error) {
 	w.mu.Lock()
 	delivered, generation := w.fed == w.generation, w.generation
 	w.mu.Unlock()
-	list, err := engine.Containers(ctx, project)
+	list, more, err := engine.Look(ctx, project)
 	if err != nil {
 		return supervisor.Seen{}, w.lost(engine, err)
 	}
@@ -142,7 +142,7 @@ func (w *world) Observe(ctx context.Context) (supervisor.Seen, error) {
 	w.seen = list
 	fed := delivered && w.generation == generation && engine.Fed(list)
 	w.mu.Unlock()
-	seen := supervisor.Seen{Containers: map[string]supervisor.Container{}, Fed: fed}
+	seen := supervisor.Seen{Containers: map[string]supervisor.Container{}, Fed: fed, More: more}
 	for name := range project.Services {
 		if c, ok := list[name]; ok {
 			seen.Containers[name] = observed(c, stale[name])

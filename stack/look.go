@@ -1,0 +1,290 @@
+package stack
+
+import (
+	"context"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// fullLook is how long something may stay unnoticed that no event told of and no list shows, such as the time of a restart.
+	fullLook = 5 * time.Minute
+	// lookedAtOnce is how many containers one look inspects only because of an event: a storm of events must not hold up the look at
+	// what a list shows to be different.
+	lookedAtOnce = 16
+)
+
+// memory is what is known of the containers of one project, for as long as a subscription tells of their changes.
+type memory struct {
+	looking gate // one look at a time
+
+	mu      sync.Mutex
+	watches int                // subscriptions that stand; without one nothing is remembered
+	full    time.Time          // when everything was inspected last; zero: it has to be
+	touched map[string]bool    // by id: we acted on it, which not every event and list tells of
+	told    queue              // ids that had an event
+	known   map[string]another // by id
+}
+
+// another is one container as listed, and as inspected after that.
+type another struct {
+	listed listed
+	seen   Container
+}
+
+// memory returns what is known of a project.
+func (e *Engine) memory(project string) *memory {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	m := e.memories[project]
+	if m == nil {
+		m = &memory{looking: newGate(), touched: map[string]bool{}}
+		e.memories[project] = m
+	}
+	return m
+}
+
+// watch begins a subscription: what happened before it is not known. It returns its end.
+func (m *memory) watch() (end func()) {
+	m.change(1)
+	return func() { m.change(-1) }
+}
+
+func (m *memory) change(watches int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.watches += watches
+	m.full = time.Time{}
+}
+
+// tell notes that a container had an event.
+func (m *memory) tell(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.told.add(id)
+}
+
+// queue holds each id once, in the order of coming.
+type queue struct {
+	ids []string
+	in  map[string]bool
+}
+
+func (q *queue) add(id string) {
+	if q.in[id] {
+		return
+	}
+	if q.in == nil {
+		q.in = map[string]bool{}
+	}
+	q.in[id], q.ids = true, append(q.ids, id)
+}
+
+// touch notes that we did something to a container: also a start that fails leaves a trace, of which nothing else tells.
+func (e *Engine) touch(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, m := range e.memories {
+		m.mu.Lock()
+		m.touched[id] = true
+		m.mu.Unlock()
+	}
+}
+
+// Look is [Engine.Containers] for who looks again and again while Watch runs. It lists every container and inspects those that are listed
+// otherwise than before, had an event, were acted on through this Engine, or are unhealthy (a list does not tell when they were last checked); all
+// of them without a Watch, at the first look after its start or after a failed look, and every 5 minutes. Of many that had an event it inspects
+// some and returns more: look again soon. What it returns of the others is older than their events, never than the last action.
+func (e *Engine) Look(ctx context.Context, p *Project) (seen map[string]Container, more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	m := e.memory(p.Name)
+	if err := m.looking.lock(ctx); err != nil {
+		return nil, false, wrap(err, "look at the containers of project %s", p.Name)
+	}
+	defer m.looking.unlock()
+	before := m.take(time.Now())
+	list, err := e.list(ctx, p)
+	if err != nil {
+		m.forget()
+		return nil, false, wrap(err, "list the containers of project %s", p.Name)
+	}
+	chosen := before.choose(list)
+	inspected, err := e.inspectAll(ctx, chosen)
+	if err != nil {
+		m.forget()
+		return nil, false, err
+	}
+	fresh := make(map[string]Container, len(chosen))
+	for _, c := range inspected {
+		fresh[c.ID] = c
+	}
+	known, all := make(map[string]another, len(list)), make([]Container, 0, len(list))
+	for _, c := range list {
+		now, ok := fresh[c.ID]
+		if !ok && !before.chosen[c.ID] {
+			now, ok = before.known[c.ID].seen, true
+		}
+		if ok { // else it went between the two calls
+			known[c.ID] = another{c, now}
+			all = append(all, now)
+		}
+	}
+	m.learn(known, before)
+	return p.byService(all), len(before.later.ids) > 0, nil
+}
+
+// inspectAll inspects containers, some at once; those that went meanwhile are left out.
+func (e *Engine) inspectAll(ctx context.Context, list []listed) ([]Container, error) {
+	inspected := make([]Container, len(list))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(inspectAtOnce)
+	for i, c := range list {
+		group.Go(func() error {
+			seen, err := e.inspect(ctx, c.ID)
+			if cerrdefs.IsNotFound(err) {
+				return nil
+			}
+			inspected[i] = seen
+			return wrap(err, "inspect container %s", c.Name)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(inspected, func(c Container) bool { return c.ID == "" }), nil
+}
+
+// byService picks each service's container: of two, as an interrupted replacement leaves them, the one that has its name.
+func (p *Project) byService(all []Container) map[string]Container {
+	seen := map[string]Container{}
+	for _, c := range all {
+		if other, twice := seen[c.Service]; twice && other.Name == p.container(c.Service) {
+			continue
+		}
+		seen[c.Service] = c
+	}
+	return seen
+}
+
+// taken is what a look begins with.
+type taken struct {
+	whole   bool
+	touched map[string]bool
+	told    queue
+	later   queue // of told: those that have to wait for another look
+	known   map[string]another
+	chosen  map[string]bool // to be inspected
+}
+
+// take hands over what was noted since the last look: what comes from now on is for the next one.
+func (m *memory) take(now time.Time) *taken {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := &taken{whole: m.watches == 0 || m.full.IsZero() || now.Sub(m.full) >= fullLook, touched: m.touched, told: m.told, known: m.known, chosen: map[string]bool{}}
+	if t.whole {
+		m.full = now
+	}
+	m.touched, m.told = map[string]bool{}, queue{}
+	return t
+}
+
+// forget makes the next look inspect everything.
+func (m *memory) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.full, m.known = time.Time{}, nil
+}
+
+func (m *memory) learn(known map[string]another, t *taken) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.known = known
+	came := m.told.ids
+	m.told = t.later
+	for _, id := range came {
+		m.told.add(id)
+	}
+}
+
+// choose returns what has to be inspected now.
+func (t *taken) choose(list []listed) []listed {
+	var now []listed
+	waiting := map[string]listed{}
+	for _, c := range list {
+		old, there := t.known[c.ID]
+		switch {
+		case t.whole, !there, t.touched[c.ID], old.seen.Health == "unhealthy", c.differs(old.listed):
+			now, t.chosen[c.ID] = append(now, c), true
+		case t.told.in[c.ID]:
+			waiting[c.ID] = c
+		}
+	}
+	room := lookedAtOnce
+	for _, id := range t.told.ids {
+		c, there := waiting[id]
+		switch {
+		case !there:
+		case room == 0:
+			t.later.add(id)
+		default:
+			now, t.chosen[id] = append(now, c), true
+			room--
+		}
+	}
+	return now
+}
+
+// listed is what a list says of a container.
+type listed struct {
+	ID, Name, Service string
+	state             string // with its health or exit code
+	age               string // of the state, as in "3 minutes"
+}
+
+// remark is the part of a container's status that says more than the time: (healthy), (137), (Paused).
+var remark = regexp.MustCompile(`\(.*\)`)
+
+// summary reads the two words on a container's state in a list.
+func summary(state, status string) listed {
+	return listed{state: state + " " + remark.FindString(status), age: remark.ReplaceAllString(status, "")}
+}
+
+// differs tells whether a container has changed since it was listed as old, or may have been started anew.
+func (c listed) differs(old listed) bool {
+	if c.Name != old.Name || c.state != old.state {
+		return true
+	}
+	now, ok1 := ageRank(c.age)
+	before, ok2 := ageRank(old.age)
+	return now < before || ok1 != ok2
+}
+
+// ageUnits are the words of the engine for times, ascending, as far as their first letters tell them apart.
+var ageUnits = []string{"sec", "min", "hour", "day", "week", "mon", "year"}
+
+// ageRank orders the engine's words for ages: "Less than a second", "5 seconds", "About a minute", "2 hours". ok is false where there is none.
+func ageRank(age string) (rank int, ok bool) {
+	number := 1 // about a minute, about an hour
+	for _, word := range strings.Fields(age) {
+		if n, err := strconv.Atoi(word); err == nil {
+			number = n
+		}
+		if word == "Less" {
+			number = 0
+		}
+		for i, unit := range ageUnits {
+			if strings.HasPrefix(word, unit) {
+				return i*1000 + number, true
+			}
+		}
+	}
+	return 0, false
+}
