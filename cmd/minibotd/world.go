@@ -24,6 +24,7 @@ const (
 // after every loss. Safe for concurrent use.
 type world struct {
 	host     string // "" resolves
+	dial     func(ctx context.Context, host string) (engine, error)
 	log      *slog.Logger
 	onChange func(service, message string) // progress of a create or a delivery
 	// reload has a service with on_change: openclaw read its secrets again; it wraps database.ErrRefused where only a
@@ -35,7 +36,7 @@ type world struct {
 	actions inFlight
 
 	mu         sync.Mutex
-	engine     *stack.Engine // nil while none answers
+	engine     engine // nil while none answers
 	info       stack.EngineInfo
 	project    *stack.Project
 	values     map[secrets.Name]secrets.Value
@@ -58,14 +59,14 @@ func (w *world) set(project *stack.Project, values map[secrets.Name]secrets.Valu
 }
 
 // connect returns the engine in use, or dials one.
-func (w *world) connect(ctx context.Context) (*stack.Engine, *stack.Project, error) {
+func (w *world) connect(ctx context.Context) (engine, *stack.Project, error) {
 	w.mu.Lock()
 	engine, project := w.engine, w.project
 	w.mu.Unlock()
 	if engine != nil {
 		return engine, project, nil
 	}
-	engine, err := stack.Dial(ctx, w.host)
+	engine, err := w.dial(ctx, w.host)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -82,7 +83,7 @@ func (w *world) connect(ctx context.Context) (*stack.Engine, *stack.Project, err
 }
 
 // lost forgets an engine that no longer answers, so that the next call resolves its socket anew.
-func (w *world) lost(engine *stack.Engine, err error) error {
+func (w *world) lost(engine engine, err error) error {
 	if err == nil || !stack.IsUnreachable(err) {
 		return err
 	}
@@ -203,7 +204,7 @@ func (w *world) Do(ctx context.Context, action supervisor.Action) error {
 }
 
 // feed delivers what is wanted now; a change that comes meanwhile has a higher generation and is fed after it.
-func (w *world) feed(ctx context.Context, engine *stack.Engine) error {
+func (w *world) feed(ctx context.Context, engine engine) error {
 	if err := w.lockFeeding(ctx); err != nil {
 		return err
 	}
@@ -232,7 +233,7 @@ func (w *world) feed(ctx context.Context, engine *stack.Engine) error {
 	return nil
 }
 
-func (w *world) service(ctx context.Context, engine *stack.Engine, project *stack.Project, action supervisor.Action) error {
+func (w *world) service(ctx context.Context, engine engine, project *stack.Project, action supervisor.Action) error {
 	w.mu.Lock()
 	c, ok := w.seen[action.Service]
 	w.mu.Unlock()
@@ -257,7 +258,7 @@ func (w *world) service(ctx context.Context, engine *stack.Engine, project *stac
 }
 
 // recreate replaces a service's container.
-func (w *world) recreate(ctx context.Context, engine *stack.Engine, project *stack.Project, service, id string) error {
+func (w *world) recreate(ctx context.Context, engine engine, project *stack.Project, service, id string) error {
 	if err := engine.Stop(ctx, id); err != nil {
 		return err
 	}
@@ -279,7 +280,7 @@ func (w *world) recreate(ctx context.Context, engine *stack.Engine, project *sta
 
 // anew passes on how a start ended, but replaces a container that can never start: its network was removed, and
 // belongs to it by an id that no new network has.
-func (w *world) anew(ctx context.Context, engine *stack.Engine, project *stack.Project, service, id string, err error) error {
+func (w *world) anew(ctx context.Context, engine engine, project *stack.Project, service, id string, err error) error {
 	if errors.Is(err, stack.ErrNetworkMissing) {
 		return w.recreate(ctx, engine, project, service, id)
 	}
@@ -287,7 +288,7 @@ func (w *world) anew(ctx context.Context, engine *stack.Engine, project *stack.P
 }
 
 // adopt lets a running service take its new files in the way that its x-minibot names.
-func (w *world) adopt(ctx context.Context, engine *stack.Engine, project *stack.Project, service stack.Service, id string) error {
+func (w *world) adopt(ctx context.Context, engine engine, project *stack.Project, service stack.Service, id string) error {
 	limited, cancel := context.WithTimeout(ctx, adoptTimeout)
 	defer cancel()
 	switch service.OnChange {
