@@ -89,9 +89,15 @@ func killDirectly(ctx context.Context, paths config.Paths, report func(string)) 
 	return errors.Join(err, engine.Close())
 }
 
+// Engine is what a Kill asks of the engine; *stack.Engine implements it.
+type Engine interface {
+	ProjectsOf(ctx context.Context, composeFile string) ([]string, error)
+	KillProject(ctx context.Context, project string) error
+}
+
 // Kill kills every container of the installation's projects: the one that the daemon loaded last, and every one whose containers
 // were made from its compose file, which it does not read. It returns the names of those of which nothing runs now.
-func Kill(ctx context.Context, engine *stack.Engine, f File, compose string) (killed []string, err error) {
+func Kill(ctx context.Context, engine Engine, f File, compose string) (killed []string, err error) {
 	names, err := engine.ProjectsOf(ctx, compose)
 	last, readErr := f.lastProject()
 	if last != "" && !slices.Contains(names, last) {

@@ -46,6 +46,7 @@ type daemon struct {
 	events *control.EventLog
 	redact *secrets.Redaction // all that leaves the daemon passes it
 	open   opener
+	parse  func(context.Context, stack.LoadOptions) (*stack.Project, error) // [stack.Load]
 
 	world      *world
 	supervisor *supervisor.Supervisor
@@ -90,14 +91,14 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 		return nil, hint.Wrap(err, "look at the file, or remove it to start everything")
 	}
 	d := &daemon{
-		config: cfg, kind: cfg.Store, paths: paths, log: log, events: events, redact: redact, open: open, intent: stopped,
+		config: cfg, kind: cfg.Store, paths: paths, log: log, events: events, redact: redact, open: open, parse: stack.Load, intent: stopped,
 		store: newLateStore(), lastLines: map[string][]string{}, refused: map[secrets.Name]time.Time{},
 		again: make(chan chan error), started: make(chan struct{}), unfinished: make(chan struct{}, 1),
 		degraded: make(chan string, 16), revisions: map[string]uint64{},
 	}
 	d.lock.file, d.lock.nudge = lockdown.In(paths), make(chan struct{}, 1)
 	d.lock.record = d.lock.file.Read()
-	d.world = &world{host: cfg.DockerHost, log: log, refuse: d.forbidden, feeding: make(chan struct{}, 1), onChange: func(service, message string) {
+	d.world = &world{host: cfg.DockerHost, dial: dial, log: log, refuse: d.forbidden, feeding: make(chan struct{}, 1), onChange: func(service, message string) {
 		d.record(control.Event{Kind: "progress", Service: service, Message: message})
 	}}
 	d.world.reload = d.reloadGateway
@@ -299,20 +300,6 @@ func (d *daemon) requirements() []secrets.Requirement {
 		return nil
 	}
 	return d.project.Requirements
-}
-
-// onHangup reloads on each SIGHUP.
-func (d *daemon) onHangup(ctx context.Context, hangup <-chan struct{}) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hangup:
-			if err := d.Operate(ctx, control.Operation{Verb: control.VerbReload}, func(control.Progress) {}); err != nil && ctx.Err() == nil {
-				d.log.Error("reload failed", keyError, err)
-			}
-		}
-	}
 }
 
 // finishChanges carries out, once the databases are up, the changes that waited, and makes sure that the databases

@@ -96,9 +96,9 @@ func (d *daemon) Open(ctx context.Context, service string, cmd []string) (databa
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the call
 	stop := context.AfterFunc(ctx, end)
-	s, err := engine.Stream(life, c.ID, cmd, "")
+	s, err := engine.Open(life, c.ID, cmd)
 	if stop() && err == nil {
-		return &session{s, end}, nil
+		return &opened{s, end}, nil
 	}
 	end()
 	if err == nil {
@@ -107,20 +107,14 @@ func (d *daemon) Open(ctx context.Context, service string, cmd []string) (databa
 	return nil, d.world.lost(engine, err)
 }
 
-// session is a command of the engine as package database knows it.
-type session struct {
-	*stack.Session
+// opened is a command with what ends its life.
+type opened struct {
+	database.Session
 	end context.CancelFunc
 }
 
-// Wait implements database.Session.
-func (s *session) Wait(ctx context.Context) (database.Result, error) {
-	r, err := s.Session.Wait(ctx)
-	return database.Result{ExitCode: r.ExitCode, Stdout: r.Stdout, Stderr: r.Stderr}, err
-}
-
 // Close implements database.Session.
-func (s *session) Close() error {
-	s.end()
-	return s.Session.Close()
+func (o *opened) Close() error {
+	o.end()
+	return o.Session.Close()
 }

@@ -14,7 +14,7 @@ import (
 
 // loadProject reads the compose file. What it passes on in the clear is taken from values, or else from the store.
 func (d *daemon) loadProject(ctx context.Context, values map[secrets.Name]secrets.Value) (*stack.Project, error) {
-	return stack.Load(ctx, stack.LoadOptions{
+	return d.parse(ctx, stack.LoadOptions{
 		File: d.paths.Compose, Env: d.config.Env, AllowExposed: d.config.Exposure == config.ExposureWarn,
 		Exposed: func(ctx context.Context, names []secrets.Name) (map[secrets.Name]secrets.Value, error) {
 			return d.exposedValues(ctx, names, values)

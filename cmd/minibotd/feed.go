@@ -13,8 +13,8 @@ import (
 // preparedFeed is a delivery that is ready. Until it is committed or aborted nothing else is delivered.
 type preparedFeed struct {
 	world    *world
-	engine   *stack.Engine
-	prepared *stack.Prepared
+	engine   engine
+	prepared delivering
 	project  *stack.Project
 	values   map[secrets.Name]secrets.Value
 	release  func()

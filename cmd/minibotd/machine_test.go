@@ -110,7 +110,7 @@ func TestAnAbsentEngineHasItsProgramRun(t *testing.T) {
 // A wake lets go of the connection: the next look makes a new one.
 func TestAWakeForgetsTheConnection(t *testing.T) {
 	w := testDaemon(t, nil).world
-	w.engine = &stack.Engine{}
+	w.engine = connection{&stack.Engine{}}
 	w.forget()
 	if w.engine != nil {
 		t.Error("the connection of before the sleep is kept")

@@ -101,6 +101,20 @@ func (d *daemon) promoteAndRefresh(ctx context.Context) (changed bool, ticket ui
 	return d.refresh(ctx)
 }
 
+// onHangup reloads on each SIGHUP.
+func (d *daemon) onHangup(ctx context.Context, hangup <-chan struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			if err := d.Operate(ctx, control.Operation{Verb: control.VerbReload}, func(control.Progress) {}); err != nil && ctx.Err() == nil {
+				d.log.Error("reload failed", keyError, err)
+			}
+		}
+	}
+}
+
 // concerned is the set of services that an order names.
 func (d *daemon) concerned(ctx context.Context, service string) (map[string]bool, error) {
 	if err := d.ready(ctx); err != nil {

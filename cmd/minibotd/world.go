@@ -25,6 +25,7 @@ const (
 // after every loss. Safe for concurrent use.
 type world struct {
 	host     string // "" resolves
+	dial     func(ctx context.Context, host string) (engine, error)
 	log      *slog.Logger
 	onChange func(service, message string) // progress of a create or a delivery
 	// reload has a service with on_change: openclaw read its secrets again; it wraps database.ErrRefused where only a
@@ -36,7 +37,7 @@ type world struct {
 	actions inFlight
 
 	mu         sync.Mutex
-	engine     *stack.Engine // nil while none answers
+	engine     engine // nil while none answers
 	info       stack.EngineInfo
 	project    *stack.Project
 	values     map[secrets.Name]secrets.Value
@@ -61,14 +62,14 @@ func (w *world) set(project *stack.Project, values map[secrets.Name]secrets.Valu
 }
 
 // connect returns the engine in use, or dials one.
-func (w *world) connect(ctx context.Context) (*stack.Engine, *stack.Project, error) {
+func (w *world) connect(ctx context.Context) (engine, *stack.Project, error) {
 	w.mu.Lock()
 	engine, project := w.engine, w.project
 	w.mu.Unlock()
 	if engine != nil {
 		return engine, project, nil
 	}
-	engine, err := stack.Dial(ctx, w.host)
+	engine, err := w.dial(ctx, w.host)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -85,7 +86,7 @@ func (w *world) connect(ctx context.Context) (*stack.Engine, *stack.Project, err
 }
 
 // lost forgets an engine that no longer answers, so that the next call resolves its socket anew.
-func (w *world) lost(engine *stack.Engine, err error) error {
+func (w *world) lost(engine engine, err error) error {
 	if err == nil || !stack.IsUnreachable(err) {
 		return err
 	}
@@ -206,7 +207,7 @@ func (w *world) Do(ctx context.Context, action supervisor.Action) error {
 }
 
 // feed delivers what is wanted now; a change that comes meanwhile has a higher generation and is fed after it.
-func (w *world) feed(ctx context.Context, engine *stack.Engine) error {
+func (w *world) feed(ctx context.Context, engine engine) error {
 	if err := w.lockFeeding(ctx); err != nil {
 		return err
 	}
@@ -235,7 +236,7 @@ func (w *world) feed(ctx context.Context, engine *stack.Engine) error {
 	return nil
 }
 
-func (w *world) service(ctx context.Context, engine *stack.Engine, project *stack.Project, action supervisor.Action) error {
+func (w *world) service(ctx context.Context, engine engine, project *stack.Project, action supervisor.Action) error {
 	w.mu.Lock()
 	c, ok := w.seen[action.Service]
 	w.mu.Unlock()
@@ -260,7 +261,7 @@ func (w *world) service(ctx context.Context, engine *stack.Engine, project *stac
 }
 
 // recreate replaces a service's container. within is as in [stack.Engine.Stop].
-func (w *world) recreate(ctx context.Context, engine *stack.Engine, project *stack.Project, service, id string, within time.Duration) error {
+func (w *world) recreate(ctx context.Context, engine engine, project *stack.Project, service, id string, within time.Duration) error {
 	if err := engine.Stop(ctx, id, within); err != nil {
 		return err
 	}
@@ -282,7 +283,7 @@ func (w *world) recreate(ctx context.Context, engine *stack.Engine, project *sta
 
 // anew passes on how a start ended, but replaces a container that can never start: its network was removed, and
 // belongs to it by an id that no new network has.
-func (w *world) anew(ctx context.Context, engine *stack.Engine, project *stack.Project, service, id string, err error) error {
+func (w *world) anew(ctx context.Context, engine engine, project *stack.Project, service, id string, err error) error {
 	if errors.Is(err, stack.ErrNetworkMissing) {
 		return w.recreate(ctx, engine, project, service, id, 0)
 	}
@@ -290,7 +291,7 @@ func (w *world) anew(ctx context.Context, engine *stack.Engine, project *stack.P
 }
 
 // adopt lets a running service take its new files in the way that its x-minibot names.
-func (w *world) adopt(ctx context.Context, engine *stack.Engine, project *stack.Project, service stack.Service, id string) error {
+func (w *world) adopt(ctx context.Context, engine engine, project *stack.Project, service stack.Service, id string) error {
 	limited, cancel := context.WithTimeout(ctx, adoptTimeout)
 	defer cancel()
 	switch service.OnChange {
