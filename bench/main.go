@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -26,7 +27,10 @@ type row struct{ what, got, mark string }
 
 var measurements = []measurement{
 	{"start", coldStart},
+	{"shapes", shaped},
 	{"heal", healing},
+	{"healers", healers},
+	{"killed", killed},
 	{"order", ordering},
 	{"reload", reloading},
 	{"rotate", rotating},
@@ -35,7 +39,7 @@ var measurements = []measurement{
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
 	stop()
 	if err != nil {
@@ -47,7 +51,7 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	b := &bench{}
-	only := flags.String("only", "", "comma-separated: start, heal, order, reload, rotate, idle, search")
+	only := flags.String("only", "", "comma-separated: start, shapes, heal, healers, killed, order, reload, rotate, idle, search")
 	flags.StringVar(&b.programs, "programs", "bin", "folder of minibotd and mb-secrets")
 	flags.StringVar(&b.compose, "compose", "", "the docker compose program to compare with")
 	flags.StringVar(&b.hammer, "hammer", "", "the client that is asked of while secrets change: bench/hammer, static")

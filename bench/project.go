@@ -3,11 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +17,7 @@ import (
 type bench struct {
 	programs, compose, hammer string
 	rounds                    int
+	made                      int // projects so far
 }
 
 func (b *bench) times(own int) int {
@@ -44,7 +41,8 @@ func (b *bench) project(composeFile string, secrets map[string]string, env map[s
 	if err != nil {
 		return nil, err
 	}
-	p := &project{b: b, home: home, name: fmt.Sprintf("mbbench-%d", os.Getpid()), env: map[string]string{}}
+	b.made++
+	p := &project{b: b, home: home, name: fmt.Sprintf("mbbench-%d-%d", os.Getpid(), b.made), env: map[string]string{}}
 	for _, key := range []string{"MINIBOT_POSTGRES_IMAGE", "MINIBOT_REDIS_IMAGE", "MINIBOT_OPENCLAW_IMAGE"} {
 		if v := os.Getenv(key); v != "" {
 			p.env[key] = v
@@ -179,71 +177,4 @@ func (p *project) end() error {
 		return err
 	}
 	return os.RemoveAll(p.home)
-}
-
-// engine is a plain HTTP client of the Docker API, so that a measurement is not one of some client.
-func engine() *http.Client {
-	socket := strings.TrimPrefix(os.Getenv("DOCKER_HOST"), "unix://")
-	if socket == "" {
-		socket = "/var/run/docker.sock"
-	}
-	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	}}}
-}
-
-func post(ctx context.Context, path string) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://docker"+path, nil)
-	if err != nil {
-		return err
-	}
-	answer, err := engine().Do(r)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = answer.Body.Close() }() // read to its end or not wanted
-	if answer.StatusCode >= 300 {
-		text, _ := io.ReadAll(io.LimitReader(answer.Body, 1000))
-		return fmt.Errorf("%s: %s: %s", path, answer.Status, text)
-	}
-	return nil
-}
-
-// engineEvent is one container event with the engine's own time.
-type engineEvent struct {
-	Action   string
-	TimeNano int64 `json:"timeNano"`
-	Actor    struct{ Attributes map[string]string }
-}
-
-func (e engineEvent) service() string { return e.Actor.Attributes["com.docker.compose.service"] }
-func (e engineEvent) at() time.Time   { return time.Unix(0, e.TimeNano) }
-
-// events streams the project's container events until ctx ends.
-func (p *project) events(ctx context.Context) (<-chan engineEvent, error) {
-	filter := fmt.Sprintf(`{"type":["container"],"label":["com.docker.compose.project=%s"]}`, p.name)
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/events", nil)
-	if err != nil {
-		return nil, err
-	}
-	query := r.URL.Query()
-	query.Set("filters", filter)
-	r.URL.RawQuery = query.Encode()
-	answer, err := engine().Do(r) //nolint:bodyclose // by the goroutine below
-	if err != nil {
-		return nil, err
-	}
-	out := make(chan engineEvent, 256)
-	go func() {
-		defer close(out)
-		defer func() { _ = answer.Body.Close() }() // ends the stream
-		for decoder := json.NewDecoder(answer.Body); ; {
-			var e engineEvent
-			if decoder.Decode(&e) != nil { // ctx ended
-				return
-			}
-			out <- e
-		}
-	}()
-	return out, nil
 }
