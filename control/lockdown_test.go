@@ -8,6 +8,32 @@ import (
 	"minibot/secrets"
 )
 
+func TestOperationsAboutAPause(t *testing.T) {
+	const most = 7 * 24 * 60 * 60
+	for _, test := range []struct {
+		op   Operation
+		want error
+	}{
+		{Operation{Verb: VerbPause, Service: "a", Seconds: 1}, nil},
+		{Operation{Verb: VerbPause, Service: "a", Seconds: most}, nil},
+		{Operation{Verb: VerbPause, Service: "a", Seconds: most + 1}, ErrUsage},
+		{Operation{Verb: VerbPause, Service: "a", Seconds: -1}, ErrUsage},
+		{Operation{Verb: VerbPause, Service: "a"}, ErrUsage},
+		{Operation{Verb: VerbPause, Seconds: 1}, ErrUsage},
+		{Operation{Verb: VerbPause, Service: "a\n", Seconds: 1}, ErrUsage},
+		{Operation{Verb: VerbPause, Service: "a", Seconds: 1, All: true}, ErrUsage},
+		{Operation{Verb: VerbResume, Service: "a"}, nil},
+		{Operation{Verb: VerbResume}, ErrUsage},
+		{Operation{Verb: VerbResume, Service: "a", Seconds: 1}, ErrUsage},
+		{Operation{Verb: VerbRestart, Service: "a", Seconds: 1}, ErrUsage},
+		{Operation{Verb: VerbUnlock, Seconds: 1}, ErrUsage},
+	} {
+		if err := test.op.check(); !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
+			t.Errorf("%+v: %v, want %v", test.op, err, test.want)
+		}
+	}
+}
+
 func TestOperationsAboutALockdown(t *testing.T) {
 	for _, test := range []struct {
 		op   Operation

@@ -102,7 +102,7 @@ var words = func() map[string]bool {
 		all[string(word)] = true
 	}
 	for _, word := range []string{
-		"running", "starting", "waiting", "exited", "healing", "missing", "paused", "unhealthy", // of a service
+		"running", "starting", "waiting", "exited", "healing", "maintenance", "missing", "paused", "unhealthy", // of a service
 		"open", "unavailable", "error", "keychain", "security", "secret-service", "age", // of the store
 		"current", "pending", "previous", "unused", AgeOK, AgeDue, AgeOverdue, // of a secret
 		KindSet, KindRotate, KindRollback, KindRehearse, KindPending, KindByHand, KindCompromised,
@@ -110,7 +110,7 @@ var words = func() map[string]bool {
 		"begin", "restage", "stage", "accept", "prove", "prepare", "promote", "switch", "verify", "adopt", "see", "retire", "end",
 		"resume", "demote", "switch-back", "readopt", "revert", "unstage", // steps
 		"restart", "recreate", "signal", "exec", "none", "postgres", "redis", "openclaw", // how
-		"phase", "progress", "request", "secret", "start", "stop", "exit", "heal", "failed", "recovered", "reconnected", "deliver", // events
+		"phase", "progress", "request", "secret", "start", "stop", "exit", "heal", "failed", "recovered", "gave-up", "flapping", "lines", "reconnected", "deliver", // events
 	} {
 		all[word] = true
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"minibot/secrets"
 )
@@ -50,14 +51,17 @@ func decode(body io.Reader, into any) error {
 
 // check says what is wrong with op, wrapping ErrUsage. Whether the service exists is the backend's to know.
 func (op Operation) check() error {
+	if err := op.checkSeconds(); err != nil {
+		return err
+	}
 	switch op.Verb {
 	case VerbReload:
 		if op.Service != "" {
 			return fmt.Errorf("%w: reload takes no service", ErrUsage)
 		}
-	case VerbRestart:
+	case VerbRestart, VerbPause, VerbResume:
 		if op.Service == "" {
-			return fmt.Errorf("%w: restart wants a service", ErrUsage)
+			return fmt.Errorf("%w: %s wants a service", ErrUsage, op.Verb)
 		}
 	case VerbStart, VerbStop:
 	case VerbLockdown, VerbUnlock, VerbCompromise:
@@ -69,6 +73,16 @@ func (op Operation) check() error {
 		return fmt.Errorf("%w: %s takes neither a reason nor names", ErrUsage, op.Verb)
 	}
 	return checkService(op.Service)
+}
+
+func (op Operation) checkSeconds() error {
+	switch most := int64(MaxPause / time.Second); {
+	case op.Verb != VerbPause && op.Seconds != 0:
+		return fmt.Errorf("%w: %s takes no time", ErrUsage, op.Verb)
+	case op.Verb == VerbPause && (op.Seconds < 1 || op.Seconds > most):
+		return fmt.Errorf("%w: a pause takes between 1s and 7 days", ErrUsage)
+	}
+	return nil
 }
 
 func checkService(name string) error {

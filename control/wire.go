@@ -74,15 +74,16 @@ type Store struct {
 
 // Service is one service of the compose project.
 type Service struct {
-	Name      string    `json:"name"`
-	Container string    `json:"container"`             // the container's name
-	State     string    `json:"state"`                 // running, starting, waiting, stopped, exited, healing, degraded, missing, paused
-	Health    string    `json:"health"`                // healthy, unhealthy, starting, or "" without a healthcheck or while not running
-	Restarts  int       `json:"restarts"`              // heals since the daemon started
-	Since     time.Time `json:"since"`                 // when the container started, or when State began
-	Secrets   []string  `json:"secrets" redact:"name"` // names, sorted
-	Reason    string    `json:"reason,omitempty"`
-	LastLog   []string  `json:"last_log,omitempty"` // of a degraded service: its last lines, redacted
+	Name        string     `json:"name"`
+	Container   string     `json:"container"`             // the container's name
+	State       string     `json:"state"`                 // running, starting, waiting, stopped, exited, healing, degraded, maintenance, missing, paused
+	Health      string     `json:"health"`                // healthy, unhealthy, starting, or "" without a healthcheck or while not running
+	Restarts    int        `json:"restarts"`              // heals since the daemon started
+	Since       time.Time  `json:"since"`                 // when the container started, or when State began
+	Secrets     []string   `json:"secrets" redact:"name"` // names, sorted
+	Reason      string     `json:"reason,omitempty"`
+	Maintenance *time.Time `json:"maintenance,omitempty"` // until when its healing is paused
+	LastLog     []string   `json:"last_log,omitempty"`    // of a degraded service: its last lines, redacted
 }
 
 // Secret is what may be shown of a secret. State is "current", "pending", "missing" or "unused".
@@ -128,12 +129,14 @@ type Progress struct {
 // Verb is an operation on the stack.
 type Verb string
 
-// The verbs. Reload takes no service, restart wants one; for start and stop, none means all. Those about a lockdown take none.
+// The verbs. Reload takes no service; restart, pause and resume want one; for start and stop, none means all. Those about a lockdown take none.
 const (
 	VerbReload     Verb = "reload"
 	VerbRestart    Verb = "restart"
 	VerbStart      Verb = "start"
 	VerbStop       Verb = "stop"
+	VerbPause      Verb = "pause"      // a service is not healed for Seconds
+	VerbResume     Verb = "resume"     // it is healed again
 	VerbLockdown   Verb = "lockdown"   // Reason
 	VerbUnlock     Verb = "unlock"     // Names are skipped, or All
 	VerbCompromise Verb = "compromise" // during a lockdown: Names are compromised, or All that are declared; what can be generated is replaced
@@ -143,10 +146,14 @@ const (
 type Operation struct {
 	Verb    Verb           `json:"verb"`
 	Service string         `json:"service,omitempty"`
-	Reason  string         `json:"reason,omitempty"` // one line of a person's; with lockdown
-	Names   []secrets.Name `json:"names,omitempty"`  // with unlock and compromise
-	All     bool           `json:"all,omitempty"`    // likewise
+	Reason  string         `json:"reason,omitempty"`  // one line of a person's; with lockdown
+	Seconds int64          `json:"seconds,omitempty"` // with pause: 1 to MaxPause
+	Names   []secrets.Name `json:"names,omitempty"`   // with unlock and compromise
+	All     bool           `json:"all,omitempty"`     // likewise
 }
+
+// MaxPause is the longest pause of a service's healing. Nobody remembers a longer one.
+const MaxPause = 7 * 24 * time.Hour
 
 // Migration is the body of POST /v1/migrations: a move of all secrets to another kind of store.
 type Migration struct {

@@ -109,8 +109,11 @@ func (d *decision) waits(name string, dep Dependency) hold {
 	}
 	goal := [...]string{Started: "started", Healthy: "healthy", Completed: "completed"}[min(dep.Condition, Completed)]
 	advice := ""
-	if d.resigned(d.st.services[dep.Service]) {
+	switch r := d.st.services[dep.Service]; {
+	case d.resigned(r):
 		advice = "minibotd restart " + dep.Service
+	case r.idle():
+		advice = "minibotd resume " + dep.Service
 	}
 	return hold{fmt.Sprintf("waits for %s to be %s", dep.Service, goal), advice, stuck}
 }
@@ -143,7 +146,7 @@ func (d *decision) blocked(name string, visited map[string]bool) bool {
 		return true
 	}
 	r := d.st.services[name]
-	if r.cond == condPaused || d.resigned(r) {
+	if r.cond == condPaused || d.resigned(r) || r.idle() {
 		return true
 	}
 	visited[name] = true

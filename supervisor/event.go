@@ -20,8 +20,9 @@ const (
 	EventExit        EventKind = "exit"
 	EventMissing     EventKind = "missing"
 	EventDegraded    EventKind = "degraded"
-	EventGaveUp      EventKind = "gave-up"   // heal.max_attempts have failed: it goes on only when a person acts
-	EventRecovered   EventKind = "recovered" // Latency: since the trouble was noticed
+	EventGaveUp      EventKind = "gave-up"     // heal.max_attempts have failed: it goes on only when a person acts
+	EventRecovered   EventKind = "recovered"   // Latency: since the trouble was noticed
+	EventMaintenance EventKind = "maintenance" // healing is paused, or goes on, as Reason says
 	EventUnreachable EventKind = "unreachable"
 	EventReconnected EventKind = "reconnected"
 	EventWoke        EventKind = "woke"  // the machine slept, as Reason says; everything is looked at anew
@@ -49,7 +50,7 @@ var messages = map[EventKind]string{
 	EventHeal: "healing", EventDone: "action done", EventFailed: "action failed", EventHealthy: "service healthy",
 	EventUnhealthy: "service unhealthy", EventExit: "service exited", EventMissing: "container missing",
 	EventDegraded: "service degraded", EventGaveUp: "service given up", EventRecovered: "service recovered", EventUnreachable: "engine unreachable",
-	EventReconnected: "engine reachable", EventWoke: "woke", EventClock: "clock set back",
+	EventMaintenance: "maintenance", EventReconnected: "engine reachable", EventWoke: "woke", EventClock: "clock set back",
 }
 
 func (e Event) log(logger *slog.Logger) {

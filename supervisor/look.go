@@ -45,7 +45,8 @@ func classify(s Service, c Container, found bool) condition {
 
 // look brings one record up to date with what is seen of its service.
 func (d *decision) look(s Service, r *record) {
-	if r.wanted.Stopped != s.Stopped || r.wanted.Revision != s.Revision || r.wanted.Heal != s.Heal || !slices.Equal(r.wanted.Missing, s.Missing) {
+	asked := r.wanted.Stopped != s.Stopped || r.wanted.Revision != s.Revision || !slices.Equal(r.wanted.Missing, s.Missing)
+	if asked || r.wanted.Heal != s.Heal {
 		r.calm()
 	}
 	if s.Stopped {
@@ -55,6 +56,8 @@ func (d *decision) look(s Service, r *record) {
 	c, found := d.seen.Containers[s.Name]
 	cond := classify(s, c, found)
 	d.lookAgainst(s, r, cond)
+	r.asked = !cond.running() && (r.asked || asked)
+	d.lookMaintenance(s, r)
 	if cond.running() && !s.Stopped {
 		r.up, r.lost = true, false
 	}
@@ -72,6 +75,23 @@ func (d *decision) look(s Service, r *record) {
 		d.transition(s, r, cond, c)
 	}
 	r.cond, r.instance = cond, c.Instance
+}
+
+// lookMaintenance tells of its begin and of its end, after which a sick service is tried at once.
+func (d *decision) lookMaintenance(s Service, r *record) {
+	until := time.Time{}
+	if d.now.Before(s.Maintenance) && !s.Stopped {
+		until = s.Maintenance
+		d.at(until)
+	}
+	if until.Equal(r.rests) {
+		return
+	}
+	r.rests = until
+	if until.IsZero() && !r.gaveUp {
+		r.heal = retry{}
+	}
+	d.emit(Event{Kind: EventMaintenance, Service: s.Name, Reason: maintained(until)})
 }
 
 // lookAgainst notes the instances of followed dependencies that the service runs against, where that is not known

@@ -90,7 +90,7 @@ func (d *decision) project() {
 		if !s.Stopped {
 			stopped = false
 			secrets = secrets || s.Secrets && len(s.Missing) == 0
-			if r.cond == condMissing {
+			if r.cond == condMissing && !r.idle() {
 				missing = cmp.Or(missing, name)
 			}
 			if d.seen.Containers[name].Foreign {
@@ -156,7 +156,7 @@ func (d *decision) service(s Service, r *record) view {
 		return busyView(r)
 	case s.Stopped:
 		return d.stop(s, r)
-	case r.cond == condMissing:
+	case r.cond == condMissing && !r.idle():
 		return view{state: "missing", reason: "its container is missing"}
 	case r.cond == condPaused:
 		return view{state: "paused", reason: "paused", hint: "docker unpause " + d.seen.Containers[s.Name].Name, stuck: true}
@@ -185,7 +185,7 @@ func (d *decision) act(r *record, action Action) view {
 	switch action.Kind {
 	case ActionStart, ActionRestart, ActionRecreate:
 		r.pending = d.instances(r.wanted)
-		r.requested = false
+		r.requested, r.asked = false, false
 	}
 	if action.Heal {
 		if action.Kind != ActionStop {
@@ -284,6 +284,9 @@ func (d *decision) raise(s Service, r *record) view {
 	if d.resigned(r) {
 		return resignedView(r, reason)
 	}
+	if r.idle() {
+		return restView(r, reason)
+	}
 	if until := r.runsSince.Add(s.Heal.StartGrace); r.cond == condUnhealthy && d.now.Before(until) {
 		d.at(until)
 		return graceView(r, reason)
@@ -327,6 +330,14 @@ func (d *decision) raise(s Service, r *record) view {
 		d.degrade(r, resignedView(r, reason))
 	}
 	return d.act(r, action)
+}
+
+// idle tells whether the service is sick and rests: nothing is done about that until its maintenance ends.
+func (r *record) idle() bool {
+	if r.rests.IsZero() || r.asked || r.requested {
+		return false
+	}
+	return r.cond == condMissing || r.cond == condDead || r.cond == condUnhealthy || r.cond == condFresh && r.lost
 }
 
 // resigned tells whether the service is down or unhealthy and nothing is done about that until a person acts.

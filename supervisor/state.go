@@ -26,8 +26,10 @@ type state struct {
 // record is what is remembered of one service.
 type record struct {
 	wanted    Service
-	busy      *Action // in flight
-	requested bool    // a person asked for a restart
+	busy      *Action   // in flight
+	requested bool      // a person asked for a restart
+	asked     bool      // while it was down something changed that a person did: it is started in spite of a maintenance
+	rests     time.Time // until when it is not healed, as last told; zero: it is
 	cond      condition
 	instance  string
 	runsSince time.Time // when instance was first seen to run, by our own clock; zero while it does not

@@ -41,7 +41,7 @@ type Status struct {
 // ServiceStatus is a snapshot of one service.
 type ServiceStatus struct {
 	Name        string
-	State       string // running, starting, waiting, stopped, exited, healing, degraded, missing, paused
+	State       string // running, starting, waiting, stopped, exited, healing, degraded, maintenance, missing, paused
 	Health      string // healthy, unhealthy, starting, or "" without a healthcheck or while not running
 	Restarts    int    // heals since the supervisor was made
 	Since       time.Time

@@ -72,6 +72,9 @@ type Service struct {
 	Completes   bool // some service waits for this one to end well; exit 0 is its goal and it is not started again
 	NoHeal      bool // report that it died or is unhealthy, but start it only at first and when a person asks
 	Heal        Heal
+	// Maintenance is until when the service is not healed, by the wall's clock; zero or past: it is. What a person asks,
+	// and changed secrets, happen all the same.
+	Maintenance time.Time
 	Stopped     bool // a person's intent: keep it down
 	// Held, when not empty, says why the service is not started or restarted for now. With HeldHint only a person can end that.
 	Held, HeldHint string

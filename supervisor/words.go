@@ -1,6 +1,9 @@
 package supervisor
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // fault says in words what is wrong with a container.
 func fault(cond condition, c Container) string {
@@ -25,6 +28,9 @@ func fault(cond condition, c Container) string {
 
 func (d *decision) goodView(r *record) view {
 	v := view{state: "running", settled: !r.wanted.Completes}
+	if !r.rests.IsZero() {
+		v.reason = maintained(r.rests)
+	}
 	if r.degraded {
 		v = view{state: "degraded", reason: fmt.Sprintf("up again after %d failed attempts", len(r.failures))}
 	}
@@ -97,6 +103,19 @@ func resignedView(r *record, reason string) view {
 		v.reason += "; left alone, as the compose file says"
 	}
 	return v
+}
+
+// maintained says until when a service is not healed.
+func maintained(until time.Time) string {
+	if until.IsZero() {
+		return "healing goes on"
+	}
+	return "healing is paused until " + until.Local().Format(time.DateTime)
+}
+
+// restView is for one that is sick during a maintenance.
+func restView(r *record, reason string) view {
+	return view{state: "maintenance", reason: reason + "; " + maintained(r.rests), hint: "minibotd resume " + r.wanted.Name}
 }
 
 // graceView is for one that is unhealthy so soon after its start that nothing is made of it.

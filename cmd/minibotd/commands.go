@@ -62,7 +62,7 @@ func (c *commands) root() *cobra.Command {
 	}
 	commandline.Root(root, c.io, &c.homeFlag)
 	root.AddCommand(c.runCommand(), c.statusCommand(), c.eventsCommand(), c.logsCommand(),
-		c.reloadCommand(), c.restartCommand(), c.stopCommand(), c.startCommand(),
+		c.reloadCommand(), c.restartCommand(), c.stopCommand(), c.startCommand(), c.pauseCommand(), c.resumeCommand(),
 		c.lockdownCommand(), c.unlockCommand(), c.checkCommand(), c.auditCommand(), c.doctorCommand(), c.crashFilterCommand(),
 		c.installCommand(), c.uninstallCommand(), c.kickstartCommand(), c.adoptCommand())
 	return root
@@ -156,16 +156,19 @@ func (c *commands) startCommand() *cobra.Command {
 // operate has the daemon carry out an operation and shows its progress.
 func (c *commands) operate(verb control.Verb) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		client, err := c.client()
-		if err != nil {
-			return err
-		}
-		c.io.StartClock()
-		op := control.Operation{Verb: verb, Service: strings.Join(args, "")}
-		return client.Operate(cmd.Context(), op, func(p control.Progress) {
-			c.io.Progress(p.Service, p.Message)
-		})
+		return c.order(cmd, control.Operation{Verb: verb, Service: strings.Join(args, "")})
 	}
+}
+
+func (c *commands) order(cmd *cobra.Command, op control.Operation) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	c.io.StartClock()
+	return client.Operate(cmd.Context(), op, func(p control.Progress) {
+		c.io.Progress(p.Service, p.Message)
+	})
 }
 
 func (c *commands) eventsCommand() *cobra.Command {

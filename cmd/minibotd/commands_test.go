@@ -36,6 +36,7 @@ func (f *fakeDaemon) Operate(_ context.Context, op control.Operation, report fun
 		return hint.Wrap(errors.New("service sick is degraded"), "minibotd logs sick")
 	}
 	report(control.Progress{Service: op.Service, Message: string(op.Verb) + " \x1b[31mgoes on"})
+	report(control.Progress{Service: op.Service, Message: fmt.Sprint(op.Verb, " ", op.Seconds)})
 	return nil
 }
 
@@ -129,8 +130,13 @@ func TestCommandsOfARunningDaemon(t *testing.T) {
 		{"reload", 0, "", "reload \\x1b[31mgoes on"},
 		{"restart redis", 0, "", " s  redis      restart"},
 		{"stop", 0, "", "stop"},
+		{"pause redis --for 30m", 0, "", "pause 1800"},
+		{"pause redis --for 7d", 0, "", "pause 604800"},
+		{"resume redis", 0, "", "resume 0"},
 		{"start sick", 1, "", "error: service sick is degraded\n  hint: minibotd logs sick\n"},
 		{"__complete restart r", 0, "redis\n:4\n", ""},
+		{"__complete pause r", 0, "redis\n:4\n", ""},
+		{"__complete resume p", 0, "postgres\n:4\n", ""},
 		{"version", 0, "minibotd dev\n", ""},
 		{"completion bash", 0, "", ""},
 	} {
@@ -185,6 +191,13 @@ func TestMistakesInACommandLine(t *testing.T) {
 		{"run fast", 2, "hint: minibotd run --help"},
 		{"restart", 2, "error: restart takes one SERVICE\n  hint: minibotd restart --help\n"},
 		{"stop a b", 2, "minibotd stop --help"},
+		{"pause", 2, "error: pause takes one SERVICE\n  hint: minibotd pause --help\n"},
+		{"pause redis", 2, "error: pause wants --for, such as --for 30m\n"},
+		{"pause redis --for soon", 2, "--for wants a time between 1s and 7d"},
+		{"pause redis --for 0s", 2, "--for wants a time between 1s and 7d"},
+		{"pause redis --for 8d", 2, "--for wants a time between 1s and 7d"},
+		{"pause redis --for 168h1s", 2, "--for wants a time between 1s and 7d"},
+		{"pause redis --for -1d", 2, "--for wants a time between 1s and 7d"},
 		{"status --no-such-flag", 2, "error: unknown flag: --no-such-flag\n  hint: minibotd status --help\n"},
 		{"logs --tail=-1", 2, "--tail"},
 		{"status", 6, "hint: minibotd is not running: start it with"},

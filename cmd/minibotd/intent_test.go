@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 )
 
 func TestIntent(t *testing.T) {
@@ -41,6 +42,31 @@ func TestIntent(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A pause is kept whatever else is asked, and forgotten once it is over.
+func TestIntentOfMaintenance(t *testing.T) {
+	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	path := filepath.Join(t.TempDir(), "intent.json")
+	i := intent{}.pause("a", now.Add(time.Hour), now).pause("b", now.Add(time.Minute), now)
+	for name, next := range map[string]intent{
+		"stop": i.stop("a"), "stop all": i.stop(""), "start": i.start("a", []string{"a", "b"}), "start all": i.start("", nil),
+		"start of a stopped stack": i.stop("").start("a", []string{"a", "b"}),
+	} {
+		if err := next.write(path); err != nil {
+			t.Fatal(err)
+		}
+		kept, err := readIntent(path)
+		if err != nil || !kept.Maintenance["a"].Equal(now.Add(time.Hour)) || !kept.Maintenance["b"].Equal(now.Add(time.Minute)) {
+			t.Errorf("%s: %+v, %v", name, kept, err)
+		}
+	}
+	if left := i.stop("a").pause("c", now.Add(2*time.Hour), now.Add(30*time.Minute)); len(left.Maintenance) != 2 || !left.stopped("a") {
+		t.Errorf("%+v", left)
+	}
+	if left := i.pause("a", time.Time{}, now); len(left.Maintenance) != 1 || len(i.Maintenance) != 2 {
+		t.Errorf("%+v, %+v", left, i)
 	}
 }
 

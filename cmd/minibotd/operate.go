@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"minibot/control"
 	"minibot/hint"
@@ -19,7 +20,11 @@ import (
 func (d *daemon) Operate(ctx context.Context, op control.Operation, report func(control.Progress)) error {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
-	d.record(control.Event{Kind: "request", Service: op.Service, Message: string(op.Verb)})
+	message := string(op.Verb)
+	if op.Verb == control.VerbPause {
+		message += " for " + (time.Duration(op.Seconds) * time.Second).String()
+	}
+	d.record(control.Event{Kind: "request", Service: op.Service, Message: message})
 	say := d.say(report)
 	switch op.Verb {
 	case control.VerbLockdown:
@@ -55,6 +60,8 @@ func (d *daemon) operate(ctx context.Context, op control.Operation, say saying) 
 		if ticket, err = d.intend(op); err != nil {
 			return err
 		}
+	case control.VerbPause, control.VerbResume:
+		return d.rest(op, say)
 	default:
 		return fmt.Errorf("%w: unknown operation %q", control.ErrUsage, op.Verb)
 	}
@@ -153,10 +160,9 @@ func (d *daemon) intend(op control.Operation) (ticket uint64, err error) {
 	if op.Verb == control.VerbStart {
 		next = d.intent.start(op.Service, slices.Sorted(maps.Keys(d.project.Services)))
 	}
-	if err := next.write(d.paths.Intent); err != nil {
-		return 0, hint.Wrap(err, "look at the disk space and the owner of %s", d.paths.StateDir)
+	if err := d.keepIntent(next); err != nil {
+		return 0, err
 	}
-	d.intent = next
 	if op.Verb == control.VerbStart { // what was given up is tried again, too
 		for name := range d.project.Services {
 			if op.Service == "" || op.Service == name {
@@ -165,6 +171,39 @@ func (d *daemon) intend(op control.Operation) (ticket uint64, err error) {
 		}
 	}
 	return d.supervisor.Apply(d.wanted()), nil
+}
+
+// keepIntent brings next into force once it is on disk. The caller holds mu.
+func (d *daemon) keepIntent(next intent) error {
+	if err := next.write(d.paths.Intent); err != nil {
+		return hint.Wrap(err, "look at the disk space and the owner of %s", d.paths.StateDir)
+	}
+	d.intent = next
+	return nil
+}
+
+// rest begins or ends a service's maintenance.
+func (d *daemon) rest(op control.Operation, say saying) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now, until := time.Now(), time.Time{}
+	if op.Verb == control.VerbPause {
+		until = now.Add(time.Duration(op.Seconds) * time.Second).Round(0) // the wall's clock counts
+	}
+	if op.Verb == control.VerbResume && !now.Before(d.intent.Maintenance[op.Service]) {
+		say(op.Service, "its healing is not paused")
+		return nil
+	}
+	if err := d.keepIntent(d.intent.pause(op.Service, until, now)); err != nil {
+		return err
+	}
+	d.supervisor.Apply(d.wanted())
+	if op.Verb == control.VerbResume {
+		say(op.Service, "healing goes on")
+		return nil
+	}
+	say(op.Service, "healing is paused until "+until.Format(time.DateTime))
+	return nil
 }
 
 // settle follows the named services until each is up, down on purpose, or held back, and reports what happens to
@@ -193,8 +232,9 @@ func (d *daemon) settleWithin(ctx context.Context, ticket uint64, services map[s
 		if status.Ticket < ticket || status.Phase == supervisor.Unreachable {
 			return false
 		}
-		rest, lost := true, false
+		rest, lost, maintained := true, false, false
 		for _, s := range status.Services {
+			maintained = maintained || s.State == stateMaintenance
 			if services[s.Name] {
 				tell(s.Name, describe(s))
 				rest = rest && (resting(s) || s.Attempt >= attempts)
@@ -204,7 +244,7 @@ func (d *daemon) settleWithin(ctx context.Context, ticket uint64, services map[s
 		if lost {
 			return true
 		}
-		whole := len(services) == len(status.Services)
+		whole := len(services) == len(status.Services) && !maintained // what is sick on purpose keeps the whole from being healthy
 		switch status.Phase {
 		case supervisor.Degraded:
 			return rest && (status.Created || status.Failed) || !status.Delivered

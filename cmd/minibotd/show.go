@@ -149,6 +149,9 @@ func wants(v control.Secret, now time.Time) []string {
 // stateDegraded is the supervisor's word for a service that keeps failing.
 const stateDegraded = "degraded"
 
+// stateMaintenance is its word for a service that is sick while its healing is paused.
+const stateMaintenance = "maintenance"
+
 // well says that a service is as good as it gets: healthy, running without a healthcheck, or completed.
 func well(status supervisor.Status, service string) bool {
 	s, ok := status.Service(service)
@@ -157,7 +160,7 @@ func well(status supervisor.Status, service string) bool {
 
 // resting says that a service will not change by itself soon: as it is wanted, given up, or held back.
 func resting(s supervisor.ServiceStatus) bool {
-	return s.Settled || s.Stuck || s.State == stateDegraded
+	return s.Settled || s.Stuck || s.State == stateDegraded || s.State == stateMaintenance
 }
 
 // describe is one service's state in a line of progress.

@@ -108,6 +108,9 @@ func (d *daemon) Status(ctx context.Context) (control.Status, error) {
 			if have, ok := seen.Service(service.Name); ok {
 				s.State, s.Health, s.Restarts, s.Since, s.Reason = have.State, have.Health, have.Restarts, have.Since, have.Reason
 			}
+			if until := d.intent.Maintenance[service.Name]; time.Now().Before(until) {
+				s.Maintenance = &until
+			}
 			if s.State == stateDegraded {
 				s.LastLog = d.lastLines[s.Name]
 			}

@@ -23,7 +23,7 @@ func wantedState(project *stack.Project, values map[secrets.Name]secrets.Value, 
 		s := supervisor.Service{
 			Name: name, Healthcheck: service.Healthcheck, Secrets: len(service.Secrets) > 0,
 			Adopt: adoptions[service.OnChange], Completes: completes[name], Stopped: stopped.stopped(name),
-			NoHeal: service.Heal.Off, Heal: healing(service.Heal), Revision: revisions[name],
+			NoHeal: service.Heal.Off, Heal: healing(service.Heal), Revision: revisions[name], Maintenance: stopped.Maintenance[name],
 		}
 		for _, d := range service.DependsOn {
 			s.DependsOn = append(s.DependsOn, supervisor.Dependency{
