@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -40,13 +41,13 @@ const (
 
 // daemon ties the store, the stack and the supervisor together, and is what the control socket serves.
 type daemon struct {
-	config config.Config
-	paths  config.Paths
-	log    *slog.Logger
-	events *control.EventLog
-	redact *secrets.Redaction // all that leaves the daemon passes it
-	open   opener
-
+	config     config.Config
+	paths      config.Paths
+	log        *slog.Logger
+	events     *control.EventLog
+	unkept     atomic.Bool        // the last event found no place
+	redact     *secrets.Redaction // all that leaves the daemon passes it
+	open       opener
 	world      *world
 	supervisor *supervisor.Supervisor
 	rotator    *rotation.Rotator
