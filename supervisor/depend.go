@@ -112,6 +112,8 @@ func (d *decision) waits(name string, dep Dependency) hold {
 	switch r := d.st.services[dep.Service]; {
 	case d.resigned(r):
 		advice = "minibotd restart " + dep.Service
+	case r.cond == condDone:
+		advice = "in the compose file: condition: service_completed_successfully"
 	case r.idle():
 		advice = "minibotd resume " + dep.Service
 	}
@@ -146,7 +148,7 @@ func (d *decision) blocked(name string, visited map[string]bool) bool {
 		return true
 	}
 	r := d.st.services[name]
-	if r.cond == condPaused || d.resigned(r) || r.idle() {
+	if r.cond == condPaused || r.cond == condDone || d.resigned(r) || r.idle() { // what has completed is never healthy
 		return true
 	}
 	visited[name] = true

@@ -100,6 +100,9 @@ func (d *decision) lookAgainst(s Service, r *record, cond condition) {
 	if r.busy != nil || !cond.running() {
 		return
 	}
+	if c := d.seen.Containers[s.Name]; r.cond != condUnknown && r.instance != c.Instance {
+		r.settle()
+	}
 	for _, dep := range s.DependsOn {
 		if _, known := r.against[dep.Service]; known || !dep.Restart {
 			continue

@@ -306,10 +306,10 @@ func (d *decision) raise(s Service, r *record) view {
 	}
 	if r.heal.open {
 		d.failed(r)
-		if n := s.Heal.MaxAttempts; n > 0 && r.heal.tries >= n && !stops {
-			d.giveUp(r, reason)
-			return resignedView(r, reason)
-		}
+	}
+	if n := s.Heal.MaxAttempts; n > 0 && r.heal.tries >= n && !stops {
+		d.giveUp(r, reason)
+		return resignedView(r, reason)
 	}
 	if !d.due(&r.heal, s.Heal.Backoff, r.degraded && !stops) {
 		d.at(r.heal.notBefore)

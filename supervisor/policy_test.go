@@ -44,7 +44,11 @@ func decideCases() map[string]decideCase {
 			map[string]Container{"a": {}}, "start a", "not started yet"},
 		"optional and lacking a secret": {map[string]Service{"a": {DependsOn: optional}, "b": {Missing: []string{"X"}}},
 			map[string]Container{"a": {}, "b": {}}, "start a", "not started yet"},
-		"one-shot is done":              {map[string]Service{"a": {Completes: true}}, map[string]Container{"a": done}, "", "completed"},
+		"one-shot is done": {map[string]Service{"a": {Completes: true}}, map[string]Container{"a": done}, "", "completed"},
+		"waits for the health of what is done": {map[string]Service{"a": {DependsOn: required}, "b": {Completes: true}},
+			map[string]Container{"a": {}, "b": done}, "", "waits for b to be healthy"},
+		"optional and done": {map[string]Service{"a": {DependsOn: optional}, "b": {Completes: true}},
+			map[string]Container{"a": {}, "b": done}, "start a", "not started yet"},
 		"exit 0 of a server is a death": {map[string]Service{"a": {}}, map[string]Container{"a": done}, "start a", "exited with 0"},
 		"the last health of a dead one does not count": {
 			map[string]Service{"a": {DependsOn: required}, "b": {Healthcheck: true, Missing: []string{"X"}}},

@@ -47,7 +47,7 @@ type record struct {
 	restarts  int
 	err, hint string
 	against   map[string]string // instance of each followed dependency that it was started against
-	pending   map[string]string // likewise, for the start in flight
+	pending   map[string]string // likewise, for a start in flight, or one that failed and may have come about all the same
 	grace     grace
 	view      view
 }
@@ -123,7 +123,6 @@ func (s state) finish(action Action, err error) state {
 	if err == nil {
 		r.finished(action.Kind)
 	}
-	r.pending = nil
 	return s
 }
 
@@ -131,15 +130,20 @@ func (r *record) finished(kind ActionKind) {
 	switch kind {
 	case ActionStart, ActionRestart, ActionRecreate:
 		r.up, r.lost = true, false
-		if r.pending != nil {
-			r.against = r.pending
-		}
+		r.settle()
 	case ActionStop, ActionKill:
 		if r.shut { // no wish of a person's: it is still wanted up
 			return
 		}
 		r.up, r.lost = false, false
 		r.calm()
+	}
+}
+
+// settle notes that the start in flight has come about.
+func (r *record) settle() {
+	if r.pending != nil {
+		r.against, r.pending = r.pending, nil
 	}
 }
 
