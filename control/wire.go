@@ -83,7 +83,7 @@ type Service struct {
 	Secrets     []string   `json:"secrets" redact:"name"` // names, sorted
 	Reason      string     `json:"reason,omitempty"`
 	Maintenance *time.Time `json:"maintenance,omitempty"` // until when its healing is paused
-	LastLog     []string   `json:"last_log,omitempty"`    // of a degraded service: its last lines, redacted
+	LastLog     []string   `json:"last_log,omitempty"`    // of a run that failed, until it was well for 10 min: its last lines, redacted
 }
 
 // Secret is what may be shown of a secret. State is "current", "pending", "missing" or "unused".

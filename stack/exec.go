@@ -85,6 +85,7 @@ type LogOptions struct {
 	Follow     bool
 	Timestamps bool
 	Since      time.Time // zero means from the beginning
+	Until      time.Time // zero means to the end; Tail counts from the end all the same
 }
 
 // Logs writes a container's output, standard output and error in the engine's order, to w; with Follow until the
@@ -96,6 +97,9 @@ func (e *Engine) Logs(ctx context.Context, id string, o LogOptions, w io.Writer)
 	}
 	if !o.Since.IsZero() {
 		options.Since = o.Since.Format(time.RFC3339Nano)
+	}
+	if !o.Until.IsZero() {
+		options.Until = o.Until.Format(time.RFC3339Nano)
 	}
 	info, err := e.docker.ContainerInspect(ctx, id)
 	if err != nil {

@@ -110,12 +110,10 @@ func (d *decision) waits(name string, dep Dependency) hold {
 	goal := [...]string{Started: "started", Healthy: "healthy", Completed: "completed"}[min(dep.Condition, Completed)]
 	advice := ""
 	switch r := d.st.services[dep.Service]; {
-	case d.resigned(r):
-		advice = "minibotd restart " + dep.Service
-	case r.cond == condDone:
+	case stuck && r.cond == condDone:
 		advice = "in the compose file: condition: service_completed_successfully"
-	case r.idle():
-		advice = "minibotd resume " + dep.Service
+	case stuck: // dependencies are decided on first
+		advice = r.view.hint
 	}
 	return hold{fmt.Sprintf("waits for %s to be %s", dep.Service, goal), advice, stuck}
 }
@@ -148,7 +146,7 @@ func (d *decision) blocked(name string, visited map[string]bool) bool {
 		return true
 	}
 	r := d.st.services[name]
-	if r.cond == condPaused || r.cond == condDone || d.resigned(r) || r.idle() { // what has completed is never healthy
+	if r.busy == nil && (r.cond == condPaused || r.cond == condDone || d.resigned(r) || r.idle()) { // what has completed is never healthy
 		return true
 	}
 	visited[name] = true

@@ -22,6 +22,7 @@ const (
 	EventDegraded    EventKind = "degraded"
 	EventGaveUp      EventKind = "gave-up"     // heal.max_attempts have failed: it goes on only when a person acts
 	EventRecovered   EventKind = "recovered"   // Latency: since the trouble was noticed
+	EventFlapping    EventKind = "flapping"    // healed again and again, though each heal helped; told once until 6 hours were calm
 	EventMaintenance EventKind = "maintenance" // healing is paused, or goes on, as Reason says
 	EventUnreachable EventKind = "unreachable"
 	EventReconnected EventKind = "reconnected"
@@ -42,6 +43,9 @@ type Event struct {
 	Delay    time.Duration
 	// At is the engine's time of what caused the event, zero where unknown.
 	At time.Time
+	// From and To are, for EventExit, when the run that failed began and ended, by the engine's clock; zero for one that
+	// has completed.
+	From, To time.Time
 	// Latency is, for an issued action, the time since the runtime's wake that caused it arrived; 0 where no wake did.
 	Latency time.Duration
 }
@@ -50,13 +54,13 @@ var messages = map[EventKind]string{
 	EventHeal: "healing", EventDone: "action done", EventFailed: "action failed", EventHealthy: "service healthy",
 	EventUnhealthy: "service unhealthy", EventExit: "service exited", EventMissing: "container missing",
 	EventDegraded: "service degraded", EventGaveUp: "service given up", EventRecovered: "service recovered", EventUnreachable: "engine unreachable",
-	EventMaintenance: "maintenance", EventReconnected: "engine reachable", EventWoke: "woke", EventClock: "clock set back",
+	EventFlapping: "service flapping", EventMaintenance: "maintenance", EventReconnected: "engine reachable", EventWoke: "woke", EventClock: "clock set back",
 }
 
 func (e Event) log(logger *slog.Logger) {
 	level, message := slog.LevelInfo, messages[e.Kind]
 	switch e.Kind {
-	case EventHeal, EventFailed, EventUnhealthy, EventExit, EventMissing, EventDegraded, EventGaveUp, EventUnreachable:
+	case EventHeal, EventFailed, EventUnhealthy, EventExit, EventMissing, EventDegraded, EventGaveUp, EventFlapping, EventUnreachable:
 		level = slog.LevelWarn
 	}
 	if e.Kind == EventExit && e.ExitCode == 0 {

@@ -104,6 +104,29 @@ func TestUnhealthyIsStoppedForGood(t *testing.T) {
 	})
 }
 
+// Somebody who starts it with docker acts, too.
+func TestStoppedForGoodAndStartedByHand(t *testing.T) {
+	simulate(t, one(Heal{Unhealthy: RemedyStop}), func(r *rig) {
+		r.phase(AllHealthy)
+		r.sicken("db")
+		r.phase(Degraded)
+		r.after(time.Minute)
+		r.taken()
+		r.locked(func() {
+			if err := r.start("db", r.boxes["db"]); err != nil {
+				r.t.Error(err)
+			}
+		})
+		r.phase(AllHealthy)
+		if r.of(EventRecovered).Service != "db" {
+			r.t.Error("no recovery")
+		}
+		r.kill("db")
+		r.after(5 * time.Second)
+		r.want("start db")
+	})
+}
+
 func TestAStopThatFailsIsTriedAgain(t *testing.T) {
 	simulate(t, one(Heal{Unhealthy: RemedyStop, MaxAttempts: 1}), func(r *rig) {
 		r.phase(AllHealthy)

@@ -85,7 +85,8 @@ func (h *history) everything() {
 		s.Stopped, s.Missing, s.Maintenance = false, nil, time.Time{}
 		s.Revision++
 		h.wanted.Services[name] = s
-		if u := h.units[name]; u == nil || !u.Running && !s.Completes || u.Running && u.Health == HealthUnhealthy {
+		c, found := h.seen().Containers[name]
+		if cond := classify(s, c, found); cond == condMissing || cond == condDead || cond == condUnhealthy {
 			h.queued[name] = true
 		}
 	}

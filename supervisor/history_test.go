@@ -297,7 +297,7 @@ func (h *history) through(steps int) {
 	for _, u := range h.units {
 		u.Paused = false
 	}
-	h.settle("the world got good", func(v view) bool { return v.settled || v.stuck && v.reason != "" })
+	h.settle("the world got good", func(v view) bool { return v.settled || v.stuck && v.reason != "" && v.hint != "" })
 	h.everything()
 	h.settle("somebody set everything right", func(v view) bool { return v.settled })
 	if s := summarize(h.st, h.wanted, h.seen(), h.now); s.Phase != AllHealthy && !h.failed {

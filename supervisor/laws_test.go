@@ -165,7 +165,7 @@ func (h *history) decide() {
 		project = project || a.Service == ""
 	}
 	for _, name := range h.names {
-		h.shown(name, st.services[name], conds[name])
+		h.shown(name, st.services[name])
 	}
 	if h.steps%16 == 0 {
 		if s := summarize(st, h.wanted, seen, h.now); s.Phase != AllHealthy && s.Phase != AllStopped && s.Reason == "" {
@@ -235,13 +235,13 @@ func (h *history) follows(s Service, seen Seen, conds map[string]condition) bool
 }
 
 // shown holds what a person is shown against the laws.
-func (h *history) shown(name string, r *record, cond condition) {
+func (h *history) shown(name string, r *record) {
 	v := r.view
 	quiet := v.state == "running" || v.state == "starting"
 	if v.state == "" || v.reason == "" && !quiet || v.settled && v.stuck {
 		h.fail("%s is shown as %+v", name, v)
 	}
-	if (r.shut && !cond.running() || r.gaveUp && v.stuck) && r.busy == nil && v.hint == "" && !r.wanted.Stopped && !h.queued[name] && cond != condMissing {
+	if v.stuck && v.hint == "" && v.state != "waiting" && v.state != "running" { // these wait for another one, which may be in transition
 		h.fail("%s waits for a person without a hint: %+v", name, v)
 	}
 	if most := max(time.Minute, r.wanted.Heal.Backoff); r.heal.delay > most*5/4 && r.heal.delay > 225*time.Second || r.soft.delay > 75*time.Second {

@@ -70,6 +70,7 @@ func (d *decision) look(s Service, r *record) {
 		r.runsSince = d.now
 	}
 	d.lookGood(r, cond, c)
+	d.lookFlapping(r)
 	d.lookGrace(r, cond, c)
 	if r.busy == nil || cond == condGood {
 		d.transition(s, r, cond, c)
@@ -145,11 +146,35 @@ func (d *decision) lookGood(r *record, cond condition, c Container) {
 		return
 	}
 	if !r.trouble.IsZero() && r.busy == nil {
+		if r.heal.tries > 0 {
+			r.healed = append(r.healed, d.now)
+		}
 		d.emit(Event{Kind: EventRecovered, Service: r.wanted.Name, Attempt: r.heal.tries, Latency: d.now.Sub(r.trouble)})
 		r.trouble = time.Time{}
 	}
 	if r.soft.tries == 0 {
 		r.err, r.hint = "", ""
+	}
+}
+
+const (
+	// flaps heals that each helped, within flapWindow, make a service flapping: it runs, but somebody should look.
+	flaps      = 6
+	flapWindow = 6 * time.Hour
+)
+
+// lookFlapping keeps the account of the heals that helped, and tells once when they are many.
+func (d *decision) lookFlapping(r *record) {
+	r.healed = slices.DeleteFunc(r.healed, func(t time.Time) bool { return d.now.Sub(t) >= flapWindow })
+	if n := len(r.healed); n > flaps {
+		r.healed = slices.Delete(r.healed, 0, n-flaps)
+	}
+	switch {
+	case len(r.healed) == 0:
+		r.flapping = false
+	case len(r.healed) == flaps && !r.flapping:
+		r.flapping = true
+		d.emit(Event{Kind: EventFlapping, Service: r.wanted.Name, Reason: flapReason, Hint: "minibotd logs " + r.wanted.Name})
 	}
 }
 
@@ -167,6 +192,9 @@ func (d *decision) transition(s Service, r *record, cond condition, c Container)
 		e.Kind = EventUnhealthy
 	case known && (cond == condDead || cond == condDone) && !s.Stopped:
 		e.Kind, e.ExitCode, e.At = EventExit, c.ExitCode, c.FinishedAt
+		if cond == condDead {
+			e.From, e.To = c.StartedAt, c.FinishedAt
+		}
 	case known && cond == condMissing && !s.Stopped:
 		e.Kind = EventMissing
 	default:

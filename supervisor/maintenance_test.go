@@ -137,3 +137,18 @@ func TestMaintenanceFromTheBeginning(t *testing.T) {
 		}
 	}
 }
+
+// Who can do without a service does not wait for the end of its maintenance.
+func TestMaintenanceOfWhatIsNotRequired(t *testing.T) {
+	w := one(Heal{})
+	w.Services["app"] = Service{DependsOn: []Dependency{{Service: "db", Condition: Healthy}}}
+	simulate(t, w, func(r *rig) {
+		r.phase(AllHealthy)
+		r.rest(w, time.Hour)
+		r.taken()
+		r.kill("db")
+		r.kill("app")
+		r.after(time.Minute)
+		r.want("start app")
+	})
+}

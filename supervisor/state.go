@@ -42,8 +42,10 @@ type record struct {
 	soft      retry // stop, adoption, following: what is done to a service that is not sick
 	failures  []time.Time
 	degraded  bool
-	shut      bool // was stopped because it was unhealthy, and stays down
-	gaveUp    bool // too many attempts failed
+	shut      bool        // was stopped because it was unhealthy, and stays down
+	gaveUp    bool        // too many attempts failed
+	healed    []time.Time // when heals of it helped: the last few, see flaps
+	flapping  bool        // they were so many that somebody was told
 	restarts  int
 	err, hint string
 	against   map[string]string // instance of each followed dependency that it was started against
@@ -73,7 +75,7 @@ func (s state) clone() state {
 	services := make(map[string]*record, len(s.services))
 	for name, r := range s.services {
 		c := *r
-		c.failures = slices.Clone(r.failures)
+		c.failures, c.healed = slices.Clone(r.failures), slices.Clone(r.healed)
 		c.against = maps.Clone(r.against)
 		c.pending = maps.Clone(r.pending)
 		services[name] = &c

@@ -53,6 +53,7 @@ type ServiceStatus struct {
 	ExitCode    int  // of the last run, 0 while running
 	Settled     bool // is as it is wanted: up, completed, or stopped on request
 	Stuck       bool // goes on only when a person acts
+	Failed      bool // fails, or has failed and was not well for Options.ResetAfter since
 }
 
 // Service returns the status of one service.
@@ -124,7 +125,7 @@ func needsSecrets(wanted Wanted) bool {
 func summarizeService(name string, r *record, c Container, now time.Time) ServiceStatus {
 	status := ServiceStatus{Name: name, State: r.view.state, Restarts: r.restarts, Since: r.view.since,
 		Reason: r.view.reason, Hint: r.view.hint, Container: c.Name,
-		Settled: r.view.settled, Stuck: r.view.stuck}
+		Settled: r.view.settled, Stuck: r.view.stuck, Failed: !r.trouble.IsZero() || r.degraded || r.gaveUp || r.heal.tries > 0}
 	if c.Running {
 		status.Since = c.StartedAt
 		status.Health = [...]string{"", "starting", "healthy", "unhealthy"}[c.Health]

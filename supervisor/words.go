@@ -28,6 +28,9 @@ func fault(cond condition, c Container) string {
 
 func (d *decision) goodView(r *record) view {
 	v := view{state: "running", settled: !r.wanted.Completes}
+	if r.flapping {
+		v.reason, v.hint = flapReason, "minibotd logs "+r.wanted.Name
+	}
 	if !r.rests.IsZero() {
 		v.reason = maintained(r.rests)
 	}
@@ -104,6 +107,9 @@ func resignedView(r *record, reason string) view {
 	}
 	return v
 }
+
+// flapReason is of one that runs and is healed again and again.
+var flapReason = fmt.Sprintf("flapping: healed %d times or more within %d hours", flaps, flapWindow/time.Hour)
 
 // maintained says until when a service is not healed.
 func maintained(until time.Time) string {

@@ -58,7 +58,7 @@ type daemon struct {
 	again   chan chan error // asks until to try its step at once, and wants the outcome
 	started chan struct{}   // closed once the stack is loaded and supervised
 
-	degraded   chan string   // services whose last lines are to be kept
+	failures   chan failure  // runs whose last lines are to be kept
 	unfinished chan struct{} // holds one token when a change was left unfinished
 	refreshing sync.Mutex    // one refresh at a time
 	promoting  sync.Mutex    // held from a promotion until what it brought is read: it is no change by hand
@@ -96,7 +96,7 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 		config: cfg, kind: cfg.Store, paths: paths, log: log, events: events, redact: redact, open: open, parse: stack.Load, intent: stopped,
 		store: newLateStore(), lastLines: map[string][]string{}, refused: map[secrets.Name]time.Time{},
 		again: make(chan chan error), started: make(chan struct{}), unfinished: make(chan struct{}, 1),
-		degraded: make(chan string, 16), revisions: map[string]uint64{},
+		failures: make(chan failure, 64), revisions: map[string]uint64{},
 	}
 	d.lock.file, d.lock.nudge = lockdown.In(paths), make(chan struct{}, 1)
 	d.lock.record = d.lock.file.Read()

@@ -21,10 +21,21 @@ import (
 )
 
 const (
-	excerptLines   = 20   // of a degraded service's log, in status
-	excerptWidth   = 1000 // bytes of each of them
+	excerptLines   = 10   // of a run that failed, in status and in the event
+	excerptWidth   = 1000 // bytes of each of them in status
+	excerptShort   = 200  // in the event
 	excerptTimeout = 5 * time.Second
+	excerptTail    = 200 // lines that are read: a run that has begun since may have written some
+	// excerptSlack is how much later than a run has ended the engine may date its last line, and how much earlier than it
+	// has begun the first: it notes both late. The next run begins later than that.
+	excerptSlack = 100 * time.Millisecond
 )
+
+// failure is a run of a service that failed; from and to are zero for one that still goes on.
+type failure struct {
+	service  string
+	from, to time.Time
+}
 
 // record puts an event into the log of events.
 func (d *daemon) record(e control.Event) {
@@ -42,15 +53,16 @@ func (d *daemon) keep(e control.Event) error {
 	return d.events.Append(e)
 }
 
-// onSupervisorEvent keeps what the supervisor tells, and fetches the last words of a service that it gives up on.
+// onSupervisorEvent keeps what the supervisor tells, and has the last words of a run that failed fetched.
 func (d *daemon) onSupervisorEvent(e supervisor.Event) {
 	d.record(control.Event{Kind: string(e.Kind), Service: e.Service, Message: eventText(e), LatencyMS: float64(e.Latency.Microseconds()) / 1000})
 	if e.Kind == supervisor.EventHealthy && d.holdsCredential(e.Service) { // its data may be older than the store
 		d.wakeFinish()
 	}
-	if e.Kind == supervisor.EventDegraded && e.Service != "" {
+	unhealthy := e.Kind == supervisor.EventHeal && e.Action != supervisor.ActionStart
+	if e.Kind == supervisor.EventExit && !e.To.IsZero() || unhealthy {
 		select {
-		case d.degraded <- e.Service:
+		case d.failures <- failure{e.Service, e.From, e.To}:
 		default: // so many at once that their last lines are not what matters
 		}
 	}
@@ -78,33 +90,47 @@ func eventText(e supervisor.Event) string {
 	return text
 }
 
-// excerpts keeps the last lines of each service that is given up on, until ctx ends.
+// excerpts keeps the last lines of each run that failed, until ctx ends.
 func (d *daemon) excerpts(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case service := <-d.degraded:
-			d.excerpt(ctx, service)
+		case f := <-d.failures:
+			d.excerpt(ctx, f)
 		}
 	}
 }
 
-// excerpt reads the last lines of a service's log for status.
-func (d *daemon) excerpt(ctx context.Context, service string) {
+// excerpt reads the last lines of a run, for status and an event.
+func (d *daemon) excerpt(ctx context.Context, f failure) {
 	ctx, cancel := context.WithTimeout(ctx, excerptTimeout)
 	defer cancel()
+	options := stack.LogOptions{Tail: excerptLines}
+	if !f.to.IsZero() {
+		options = stack.LogOptions{Tail: excerptTail, Since: f.from.Add(-excerptSlack), Until: f.to.Add(excerptSlack)}
+	}
 	var lines []string
-	_, err := d.serviceLog(ctx, service, stack.LogOptions{Tail: excerptLines}, "", func(line string) error {
-		lines = append(lines, shorten(line, excerptWidth))
+	_, err := d.serviceLog(ctx, f.service, options, "", func(line string) error {
+		if lines = append(lines, shorten(line, excerptWidth)); len(lines) > excerptLines {
+			lines = lines[1:]
+		}
 		return nil
 	})
 	if err != nil {
-		d.log.Warn("read the log of a degraded service", keyService, service, keyError, err)
+		d.log.Warn("read the log of a failed run", keyService, f.service, keyError, err)
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.lastLines[service] = lines
+	d.lastLines[f.service] = lines
+	d.mu.Unlock()
+	if len(lines) == 0 {
+		return
+	}
+	var short []string
+	for _, line := range lines {
+		short = append(short, shorten(line, excerptShort))
+	}
+	d.record(control.Event{Kind: "lines", Service: f.service, Message: "its last lines: " + strings.Join(short, " | ")})
 }
 
 // Events yields the kept events.

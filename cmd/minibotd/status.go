@@ -106,13 +106,13 @@ func (d *daemon) Status(ctx context.Context) (control.Status, error) {
 				s.Secrets = append(s.Secrets, string(name))
 			}
 			if have, ok := seen.Service(service.Name); ok {
+				if have.Failed || !have.Settled {
+					s.LastLog = d.lastLines[s.Name]
+				}
 				s.State, s.Health, s.Restarts, s.Since, s.Reason = have.State, have.Health, have.Restarts, have.Since, have.Reason
 			}
 			if until := d.intent.Maintenance[service.Name]; time.Now().Before(until) {
 				s.Maintenance = &until
-			}
-			if s.State == stateDegraded {
-				s.LastLog = d.lastLines[s.Name]
 			}
 			out.Services = append(out.Services, s)
 		}
