@@ -137,7 +137,7 @@ func ordering(ctx context.Context, b *bench) ([]row, error) {
 		if _, err := p.up(ctx); err != nil {
 			return nil, errors.Join(err, p.end())
 		}
-		err := p.client().Events(ctx, 0, false, func(e control.Event) error {
+		err := p.client().Events(ctx, control.EventQuery{}, func(e control.Event) error {
 			if e.Kind == "start" && e.Time.After(begin) && (e.Service == "b" || e.Service == "c") && e.LatencyMS > 0 {
 				delays = append(delays, time.Duration(e.LatencyMS*float64(time.Millisecond)))
 			}

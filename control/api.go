@@ -232,7 +232,10 @@ func (a *api) enterStream() error {
 
 // events sends the event log. An error that ends it is a line of its own.
 func (a *api) events(w http.ResponseWriter, r *http.Request, stopping <-chan struct{}) {
-	q, err := parseQuery(r, "after", "follow")
+	q, err := parseQuery(r, "after", "follow", "since", "until", "service", "kind")
+	if err == nil && q.follow && !q.until.IsZero() {
+		err = fmt.Errorf("%w: following has no end", ErrUsage)
+	}
 	if err == nil {
 		err = a.enterStream()
 	}
@@ -244,7 +247,8 @@ func (a *api) events(w http.ResponseWriter, r *http.Request, stopping <-chan str
 	ctx, cancel := whileServing(r.Context(), q.follow, stopping)
 	defer cancel()
 	out := a.lines(w)
-	err = a.backend.Events(ctx, q.after, q.follow, func(e Event) error { return out.send(eventLine{Event: e}) })
+	want := EventQuery{After: q.after, Follow: q.follow, Since: q.since, Until: q.until, Service: q.service, Kind: q.kind}
+	err = a.backend.Events(ctx, want, func(e Event) error { return out.send(eventLine{Event: e}) })
 	if err = reasonOf(ctx, err); err != nil && !hasLeft(r.Context()) {
 		a.finish(w, err, func(e *Error) error { return out.send(eventLine{Error: e}) })
 	}

@@ -111,9 +111,8 @@ func (c *Client) Migrate(ctx context.Context, m Migration, report func(Progress)
 }
 
 // Events implements Backend.
-func (c *Client) Events(ctx context.Context, after uint64, follow bool, yield func(Event) error) error {
-	q := url.Values{"after": {strconv.FormatUint(after, 10)}, "follow": {strconv.FormatBool(follow)}}
-	resp, err := c.do(ctx, http.MethodGet, "/v1/events?"+q.Encode(), nil)
+func (c *Client) Events(ctx context.Context, q EventQuery, yield func(Event) error) error {
+	resp, err := c.do(ctx, http.MethodGet, "/v1/events?"+q.query().Encode(), nil)
 	if err != nil {
 		return err
 	}

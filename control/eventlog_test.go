@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 func appendEvents(t *testing.T, l *EventLog, n int) {
@@ -23,7 +24,7 @@ func appendEvents(t *testing.T, l *EventLog, n int) {
 // numbers returns the numbers of what Read yields, and checks that they rise.
 func numbers(t *testing.T, l *EventLog, after uint64) (first, last uint64, n int) {
 	t.Helper()
-	err := l.Read(t.Context(), after, false, func(e Event) error {
+	err := l.Read(t.Context(), EventQuery{After: after}, func(e Event) error {
 		if e.Seq <= last {
 			t.Errorf("%d after %d", e.Seq, last)
 		}
@@ -83,50 +84,15 @@ func TestEventLogGoesOnAfterARestart(t *testing.T) {
 	}
 }
 
-func TestEventLogIsBounded(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "events.jsonl")
-	const size, ring, total = 2000, 8, 100
-	l, err := openEventLog(path, size, ring)
-	if err != nil {
-		t.Fatal(err)
-	}
-	appendEvents(t, l, total)
-	for _, name := range []string{path, path + ".1"} {
-		if info, err := os.Stat(name); err != nil || info.Size() > size || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %v, %v", name, info, err)
-		}
-	}
-	first, last, n := numbers(t, l, 0)
-	if last != total || uint64(n) != last-first+1 || n <= ring {
-		t.Errorf("%d to %d, %d events", first, last, n)
-	}
-	for after := first; after <= total+1; after++ {
-		if _, _, n := numbers(t, l, after); n != max(0, total-int(after)) {
-			t.Errorf("after %d: %d events", after, n)
-		}
-	}
-	if _, _, n := numbers(t, l, ^uint64(0)); n != 0 {
-		t.Errorf("after the highest number: %d events", n)
-	}
-	if err := l.Close(); err != nil {
-		t.Error(err)
-	}
-	again, err := openEventLog(path, size, ring)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if f2, l2, n2 := numbers(t, again, 0); f2 != first || l2 != last || n2 != n {
-		t.Errorf("opened again: %d to %d, %d events", f2, l2, n2)
-	}
-	if err := again.Close(); err != nil {
-		t.Error(err)
-	}
+// small are limits that a test reaches soon.
+func small(size int64, ring int) eventLimits {
+	return eventLimits{segment: size, turn: time.Hour, total: 8 * size, age: 24 * time.Hour, ring: ring, sync: time.Millisecond}
 }
 
 func TestFollowersDelayNobody(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "events.jsonl")
 	synctest.Test(t, func(t *testing.T) {
-		l, err := openEventLog(path, 1<<20, 8)
+		l, err := openEventLog(path, small(1<<20, 8))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,18 +101,18 @@ func TestFollowersDelayNobody(t *testing.T) {
 		results := make(chan error, 3)
 		var slow, fast []uint64
 		go func() {
-			results <- l.Read(ctx, 0, true, func(e Event) error {
+			results <- l.Read(ctx, EventQuery{Follow: true}, func(e Event) error {
 				<-block
 				slow = append(slow, e.Seq)
 				return nil
 			})
 		}()
 		go func() {
-			results <- l.Read(ctx, 0, true, func(e Event) error { fast = append(fast, e.Seq); return nil })
+			results <- l.Read(ctx, EventQuery{Follow: true}, func(e Event) error { fast = append(fast, e.Seq); return nil })
 		}()
 		failure := errors.New("of yield")
 		go func() {
-			err := l.Read(ctx, 0, true, func(Event) error { return failure })
+			err := l.Read(ctx, EventQuery{Follow: true}, func(Event) error { return failure })
 			if !errors.Is(err, failure) {
 				t.Errorf("yield's error: %v", err)
 			}
@@ -165,7 +131,9 @@ func TestFollowersDelayNobody(t *testing.T) {
 		if fmt.Sprint(slow) != fmt.Sprint(fast) {
 			t.Errorf("the slow one has %d events: %v", len(slow), slow)
 		}
-		go func() { results <- l.Read(t.Context(), 100, true, func(Event) error { return nil }) }()
+		go func() {
+			results <- l.Read(t.Context(), EventQuery{After: 100, Follow: true}, func(Event) error { return nil })
+		}()
 		cancel()
 		synctest.Wait()
 		if err := l.Close(); err != nil {
@@ -184,4 +152,81 @@ func TestFollowersDelayNobody(t *testing.T) {
 			t.Errorf("%d cancelled, %d closed", canceled, closed)
 		}
 	})
+}
+
+// A service that flaps every two minutes, for 90 days, through the code that keeps it: what is there afterwards, and how
+// much. docs/maintenance.md has the figures.
+func TestNinetyDaysOfEvents(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		every  time.Duration // a heal, with what comes with it
+		most   int64         // bytes
+		amount int           // of events
+	}{
+		{"a good quarter", 36 * time.Hour, 100 << 10, 420},
+		{"a service that flaps", 2 * time.Minute, 12 << 20, 453_600},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "events.jsonl")
+				limits := defaultEventLimits
+				limits.total = 50_000_000 // so that the figure is that of what came, not of the bound
+				l, err := openEventLog(path, limits)
+				if err != nil {
+					t.Fatal(err)
+				}
+				begin := time.Now().Add(-90 * 24 * time.Hour)
+				n := 0
+				for at := begin; at.Before(begin.Add(90 * 24 * time.Hour)); at = at.Add(test.every) {
+					for i, e := range healed(n) {
+						e.Time = at.Add(time.Duration(i)*713*time.Millisecond + time.Duration(n*7919))
+						if err := l.Append(e); err != nil {
+							t.Fatal(err)
+						}
+						n++
+					}
+					if n%7000 == 0 {
+						tended()
+					}
+				}
+				tended()
+				closeLog(t, l)
+				all, size := kept(t, path)
+				if n != test.amount || len(all) != n || size > test.most {
+					t.Errorf("%d of %d events in %d bytes", len(all), n, size)
+				}
+				t.Logf("%d events in %d bytes", n, size)
+			})
+		})
+	}
+}
+
+// healed is what one heal of an unhealthy service leaves.
+func healed(n int) []Event {
+	return []Event{
+		{Kind: "unhealthy", Service: "openclaw", Message: fmt.Sprintf("unhealthy: probe %d: connect to 127.0.0.1 port %d: connection refused", n%5, 30000+n*31%9999)},
+		{Kind: "phase", Message: "converging"},
+		{Kind: "heal", Service: "openclaw", Message: "restart, attempt 1: unhealthy", LatencyMS: float64(n*37%900) / 100},
+		{Kind: "done", Service: "openclaw", Message: fmt.Sprintf("restart done in %dms", 200+n*17%400), LatencyMS: float64(200 + n*17%400)},
+		{Kind: "healthy", Service: "openclaw", Message: "healthy"},
+		{Kind: "recovered", Service: "openclaw", Message: fmt.Sprintf("recovered after %dms", 4000+n*13%3000), LatencyMS: float64(4000 + n*13%3000)},
+		{Kind: "phase", Message: "healthy"},
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	l, err := OpenEventLog(filepath.Join(b.TempDir(), "events.jsonl"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	l.Redact = learnt(b, "canary-in-an-event")
+	events := healed(1)
+	for i := 0; b.Loop(); i++ {
+		if err := l.Append(events[i%len(events)]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		b.Fatal(err)
+	}
 }

@@ -146,8 +146,8 @@ func (f *fakeBackend) Migrate(_ context.Context, m Migration, report func(Progre
 	return nil
 }
 
-func (f *fakeBackend) Events(ctx context.Context, after uint64, follow bool, yield func(Event) error) error {
-	return f.log.Read(ctx, after, follow, yield)
+func (f *fakeBackend) Events(ctx context.Context, q EventQuery, yield func(Event) error) error {
+	return f.log.Read(ctx, q, yield)
 }
 
 func (f *fakeBackend) Logs(ctx context.Context, service string, follow bool, tail int, w io.Writer) error {

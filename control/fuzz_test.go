@@ -11,8 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -103,7 +101,7 @@ func FuzzAnswers(f *testing.F) {
 		case 0:
 			_, err = c.Status(ctx)
 		case 1:
-			err = c.Events(ctx, 0, true, func(Event) error { return nil })
+			err = c.Events(ctx, EventQuery{Follow: true}, func(Event) error { return nil })
 		case 2:
 			err = c.Operate(ctx, Operation{Verb: VerbReload}, func(Progress) {})
 		case 3:
@@ -131,12 +129,12 @@ func FuzzAnswers(f *testing.F) {
 
 // FuzzQuery holds that what is taken from a query is within its bounds.
 func FuzzQuery(f *testing.F) {
-	for _, seed := range []string{"after=1&follow=true", "service=redis&tail=3", "name=A", "name=A&name=B&rollback=true", "all=1", "a=%zz;b", "tail=-9223372036854775809"} {
+	for _, seed := range []string{"after=1&follow=true", "service=redis&tail=3", "name=A", "name=A&name=B&rollback=true", "all=1", "a=%zz;b", "kind=heal&since=2026-01-02T03:04:05.6Z", "tail=-9223372036854775809"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
 		r := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/", RawQuery: raw}}
-		q, err := parseQuery(r, "after", "follow", "tail", "service", "name")
+		q, err := parseQuery(r, "after", "follow", "tail", "service", "name", "kind", "since", "until")
 		if err != nil && !errors.Is(err, ErrUsage) {
 			t.Errorf("%v", err)
 		}
@@ -169,47 +167,6 @@ func FuzzTrailer(f *testing.F) {
 		e, err := decodeTrailer(encodeTrailer(&Error{Code: code, Message: message, HintMsg: advice}))
 		if err != nil || e.Code != code || e.Message != message || e.HintMsg != advice {
 			t.Errorf("%+v, %v", e, err)
-		}
-	})
-}
-
-// FuzzEventFile holds that a log opens whatever its file holds, that what it has then is in order, and that what is
-// appended is read again.
-func FuzzEventFile(f *testing.F) {
-	f.Add("{\"seq\":1,\"kind\":\"exit\",\"message\":\"m\"}\n{\"seq\":3}\n", "{\"seq\":4}\n{\"se")
-	f.Add("\n\n\x00\n", "{\"seq\":18446744073709551615}\n")
-	f.Add("null\n[]\n{\"seq\":-1}\n{\"seq\":1e3}\n", "")
-	f.Fuzz(func(t *testing.T, old, current string) {
-		path := filepath.Join(t.TempDir(), "events.jsonl")
-		if err := errors.Join(os.WriteFile(path+".1", []byte(old), 0o600), os.WriteFile(path, []byte(current), 0o600)); err != nil {
-			t.Fatal(err)
-		}
-		last := uint64(0)
-		inOrder := func(e Event) error {
-			if e.Seq <= last {
-				t.Errorf("%d after %d", e.Seq, last)
-			}
-			last = e.Seq
-			return nil
-		}
-		for _, message := range []string{"first", "second"} {
-			l, err := openEventLog(path, 1000, 4)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := l.Append(Event{Kind: "test", Message: message}); err != nil {
-				t.Fatal(err)
-			}
-			last = 0
-			if err := l.Read(t.Context(), 0, false, inOrder); err != nil {
-				t.Fatal(err)
-			}
-			if newest := l.ring[len(l.ring)-1]; newest.Message != message || newest.Seq != last || last != l.last {
-				t.Errorf("the newest is %+v; %d was read", newest, last)
-			}
-			if err := l.Close(); err != nil {
-				t.Fatal(err)
-			}
 		}
 	})
 }

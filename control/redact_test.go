@@ -117,7 +117,7 @@ func (l leaky) Rotate(_ context.Context, _ Rotation, report func(Progress)) erro
 func (l leaky) Migrate(_ context.Context, _ Migration, report func(Progress)) error {
 	return l.reports(report)
 }
-func (l leaky) Events(_ context.Context, _ uint64, _ bool, yield func(Event) error) error {
+func (l leaky) Events(_ context.Context, _ EventQuery, yield func(Event) error) error {
 	return errors.Join(yield(leaking[Event]()), l.err())
 }
 func (l leaky) Audit(_ context.Context, report func(AuditLine) error) error {
@@ -318,7 +318,7 @@ func TestEventsAreKeptRedacted(t *testing.T) {
 		t.Fatal(err)
 	}
 	log.Redact = learnt(t, leaked)
-	err = errors.Join(log.Append(leaking[Event]()), log.Read(t.Context(), 0, false, func(e Event) error {
+	err = errors.Join(log.Append(leaking[Event]()), log.Read(t.Context(), EventQuery{}, func(e Event) error {
 		if shows(e.Message + e.Service + e.Secret + e.Kind) {
 			t.Errorf("memory holds %+v", e)
 		}

@@ -127,6 +127,9 @@ type query struct {
 	tail    int
 	service string
 	name    secrets.Name
+	kind    string // of an event
+	since   time.Time
+	until   time.Time
 }
 
 // parseQuery reads the query, in which only the allowed keys may stand, once each.
@@ -152,6 +155,12 @@ func parseQuery(r *http.Request, allowed ...string) (query, error) {
 			q.service, err = v[0], checkService(v[0])
 		case "name":
 			q.name, err = parseFilter(v[0])
+		case "kind":
+			q.kind, err = v[0], checkService(v[0]) // it has the same characters
+		case "since":
+			q.since, err = time.Parse(time.RFC3339Nano, v[0])
+		case "until":
+			q.until, err = time.Parse(time.RFC3339Nano, v[0])
 		}
 		if err != nil {
 			return q, fmt.Errorf("%w: query key %s has no valid value", ErrUsage, key)

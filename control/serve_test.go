@@ -238,7 +238,7 @@ func TestFollowedEventsEndWithTheDaemon(t *testing.T) {
 		}
 	}
 	var seen []uint64
-	err := c.Events(t.Context(), 1, true, func(e Event) error {
+	err := c.Events(t.Context(), EventQuery{After: 1, Follow: true}, func(e Event) error {
 		if seen = append(seen, e.Seq); len(seen) == 3 {
 			go stop()
 			return nil

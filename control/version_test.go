@@ -139,7 +139,7 @@ func TestAttackHugeAnswers(t *testing.T) {
 	ctx := t.Context()
 	for name, call := range map[string]func(*Client) error{
 		"line of progress": func(c *Client) error { return c.Operate(ctx, Operation{Verb: VerbReload}, nil) },
-		"event":            func(c *Client) error { return c.Events(ctx, 0, false, func(Event) error { return nil }) },
+		"event":            func(c *Client) error { return c.Events(ctx, EventQuery{}, func(Event) error { return nil }) },
 		"value":            func(c *Client) error { _, err := c.Reveal(ctx, "A"); return err },
 	} {
 		err := call(answering(t, wireAnswer+"\r\n{\"message\":\""+endless))

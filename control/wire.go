@@ -222,8 +222,9 @@ type SecretsBackend interface {
 
 // HistoryBackend shows what happened.
 type HistoryBackend interface {
-	// Events calls yield for the kept events after seq, and with follow for new ones until ctx ends or yield fails.
-	Events(ctx context.Context, after uint64, follow bool, yield func(Event) error) error
+	// Events calls yield for the kept events that q asks for, and with Follow for new ones until ctx ends or yield fails. A
+	// service and a kind that nothing was ever called are an error.
+	Events(ctx context.Context, q EventQuery, yield func(Event) error) error
 	// Logs writes a service's log (all services for ""), redacted, each line once; with follow until ctx ends. It begins
 	// with the last tail lines of each service, or with everything kept when tail is 0 or negative.
 	Logs(ctx context.Context, service string, follow bool, tail int, w io.Writer) error

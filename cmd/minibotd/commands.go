@@ -184,7 +184,7 @@ func (c *commands) eventsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return client.Events(cmd.Context(), 0, follow, func(e control.Event) error {
+			return client.Events(cmd.Context(), control.EventQuery{Follow: follow}, func(e control.Event) error {
 				if asJSON {
 					return c.io.JSONLine(e)
 				}

@@ -52,13 +52,13 @@ func (f *fakeDaemon) Audit(_ context.Context, report func(control.AuditLine) err
 	return nil
 }
 
-func (f *fakeDaemon) Events(ctx context.Context, _ uint64, follow bool, yield func(control.Event) error) error {
+func (f *fakeDaemon) Events(ctx context.Context, q control.EventQuery, yield func(control.Event) error) error {
 	for _, e := range f.events {
 		if err := yield(e); err != nil {
 			return err
 		}
 	}
-	if follow {
+	if q.Follow {
 		<-ctx.Done()
 	}
 	return ctx.Err()

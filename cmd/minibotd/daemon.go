@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -44,6 +45,7 @@ type daemon struct {
 	paths  config.Paths
 	log    *slog.Logger
 	events *control.EventLog
+	unkept atomic.Bool        // the last event found no place
 	redact *secrets.Redaction // all that leaves the daemon passes it
 	open   opener
 	parse  func(context.Context, stack.LoadOptions) (*stack.Project, error) // [stack.Load]

@@ -164,7 +164,7 @@ func TestNothingThatIsSecretGoesOverTheSocket(t *testing.T) {
 		t.Errorf("status says %q, %v", status.Reason, err)
 	}
 	count := 0
-	if err := client.Events(t.Context(), 0, false, func(e control.Event) error {
+	if err := client.Events(t.Context(), control.EventQuery{}, func(e control.Event) error {
 		count++
 		if strings.Contains(e.Message, "canary") {
 			t.Errorf("event %+v", e)
@@ -295,7 +295,7 @@ func TestADamagedJournalIsPutAside(t *testing.T) {
 		t.Errorf("%q %v", data, err)
 	}
 	said := ""
-	if err := d.Events(t.Context(), 0, false, func(e control.Event) error { said += e.Message; return nil }); err != nil || !strings.Contains(said, kept[0]) {
+	if err := d.Events(t.Context(), control.EventQuery{}, func(e control.Event) error { said += e.Message; return nil }); err != nil || !strings.Contains(said, kept[0]) {
 		t.Errorf("the events say %q, %v", said, err)
 	}
 }

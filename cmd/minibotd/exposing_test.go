@@ -154,7 +154,7 @@ func TestStatusAndEventsSayWhatIsExposed(t *testing.T) {
 		t.Errorf("%+v", status.Exposed)
 	}
 	said := 0
-	if err := d.events.Read(t.Context(), 0, false, func(e control.Event) error {
+	if err := d.events.Read(t.Context(), control.EventQuery{}, func(e control.Event) error {
 		if e.Secret == "A" && e.Service == "s" && strings.Contains(e.Message, "passes it on in the clear: services.s.environment.A") {
 			said++
 		}

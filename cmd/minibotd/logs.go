@@ -28,8 +28,11 @@ const (
 
 // record puts an event into the log of events.
 func (d *daemon) record(e control.Event) {
-	if err := d.keep(e); err != nil {
-		d.log.Warn("event not kept", keyError, err)
+	switch err := d.keep(e); {
+	case err == nil && d.unkept.Swap(false):
+		d.log.Info("events are kept again")
+	case err != nil && !d.unkept.Swap(true): // on a full disk, say
+		d.log.Warn("events are not kept", keyError, err)
 	}
 }
 
@@ -105,8 +108,8 @@ func (d *daemon) excerpt(ctx context.Context, service string) {
 }
 
 // Events yields the kept events.
-func (d *daemon) Events(ctx context.Context, after uint64, follow bool, yield func(control.Event) error) error {
-	return d.events.Read(ctx, after, follow, yield)
+func (d *daemon) Events(ctx context.Context, q control.EventQuery, yield func(control.Event) error) error {
+	return d.events.Read(ctx, q, yield)
 }
 
 // Logs writes the log of one service, or of all with the service's name before each line. With follow it goes on over

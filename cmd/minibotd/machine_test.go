@@ -31,7 +31,7 @@ func shellProgram(t *testing.T, path, text string) {
 // messages are those of one kind of event.
 func (d *daemon) messages(t *testing.T, kind string) (out []string) {
 	t.Helper()
-	if err := d.Events(t.Context(), 0, false, func(e control.Event) error {
+	if err := d.Events(t.Context(), control.EventQuery{}, func(e control.Event) error {
 		if e.Kind == kind {
 			out = append(out, e.Message)
 		}

@@ -75,19 +75,20 @@ func runDaemon(ctx context.Context, paths config.Paths, host string, out output,
 	if err != nil {
 		return fmt.Errorf("look at the lock: %w", err)
 	}
+	log, closeLog := out.open(paths, cfg)
+	defer func() { err = errors.Join(err, closeLog()) }()
 	events, err := control.OpenEventLog(paths.Events)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, events.Close()) }()
 	events.Redact = out.redact
+	events.Trouble = func(err error) { log.Warn("the event log has a trouble", keyError, err) }
 	journal, err := openJournal(paths.Rotation, events)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
-	log, closeLog := out.open(paths, cfg)
-	defer func() { err = errors.Join(err, closeLog()) }()
 	d, err := newDaemon(cfg, paths, log, events, out.redact, func(ctx context.Context, kind string) (secrets.Store, error) {
 		return stores.Open(ctx, stores.Options{Kind: kind, Home: paths.Home, Passphrase: credential})
 	}, journal)

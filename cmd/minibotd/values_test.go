@@ -98,7 +98,7 @@ func TestAnItemThatMayNotBeReadAnyMore(t *testing.T) {
 			t.Errorf("in force: %q, %q", a, b)
 		}
 		var events strings.Builder
-		if err := d.events.Read(t.Context(), 0, false, func(e control.Event) error { events.WriteString(e.Message + "\n"); return nil }); err != nil {
+		if err := d.events.Read(t.Context(), control.EventQuery{}, func(e control.Event) error { events.WriteString(e.Message + "\n"); return nil }); err != nil {
 			t.Fatal(err)
 		}
 		if n := strings.Count(events.String(), "mb-secrets set A stores it as minibot's own"); n != 1 {
