@@ -25,7 +25,7 @@ var eventKinds = slices.Sorted(slices.Values([]string{
 	string(supervisor.EventHeal), string(supervisor.EventDone), string(supervisor.EventFailed), string(supervisor.EventHealthy),
 	string(supervisor.EventUnhealthy), string(supervisor.EventExit), string(supervisor.EventMissing), string(supervisor.EventDegraded),
 	string(supervisor.EventRecovered), string(supervisor.EventUnreachable), string(supervisor.EventReconnected), string(supervisor.EventWoke),
-	string(supervisor.EventClock),
+	string(supervisor.EventClock), string(supervisor.EventGaveUp), string(supervisor.EventMaintenance), "flapping",
 	supervisor.ActionCreate.String(), supervisor.ActionFeed.String(), supervisor.ActionWithdraw.String(), supervisor.ActionStart.String(),
 	supervisor.ActionRestart.String(), supervisor.ActionStop.String(), supervisor.ActionAdopt.String(), supervisor.ActionRecreate.String(),
 	supervisor.ActionKill.String(),

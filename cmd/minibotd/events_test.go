@@ -144,7 +144,7 @@ func (w *waiting) Write(p []byte) (int, error) {
 // Each kind that the sources name is known to completion, and to whoever asks for one that is not.
 func TestEveryKindOfEventIsKnown(t *testing.T) {
 	found := 0
-	for pattern, expression := range map[string]string{"../../supervisor/event.go": `EventKind += "(\w+)"`, "*.go": `control\.Event\{Kind: "(\w+)"`, "../../control/*.go": `\bEvent\{Kind: "(\w+)"`} {
+	for pattern, expression := range map[string]string{"../../supervisor/event.go": `EventKind += "([\w-]+)"`, "*.go": `control\.Event\{Kind: "([\w-]+)"`, "../../control/*.go": `\bEvent\{Kind: "([\w-]+)"`} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
