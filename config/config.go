@@ -37,6 +37,7 @@ type Config struct {
 	KeepAwake   bool              `toml:"keep_awake" comment:"macOS: the system does not go to sleep while minibotd runs and there is mains power"`
 	Engine      Engine            `toml:"engine"`
 	Log         Log               `toml:"log" comment:"the daemon's own log, minibotd.log, where stderr is launchd's file; elsewhere the log goes to stderr"`
+	Notify      Notify            `toml:"notify" comment:"who is told of troubles; minibotd notify --test tries it. See docs/notify.md"`
 	Env         map[string]string `toml:"env" comment:"what the compose file interpolates; never a secret. The last table, so that lines can be added at the end of the file"`
 }
 
@@ -63,7 +64,7 @@ const (
 func Default() Config {
 	return Config{Store: StoreAge, ComposeFile: "compose.yaml", LogLevel: "info", Exposure: ExposureRefuse,
 		Log:       Log{MaxSizeMB: 10, MaxFiles: 5, MaxAgeDays: 30, Compress: true},
-		KeepAwake: goos == darwin, Engine: Engine{Start: EngineStartOff}, Env: map[string]string{}}
+		KeepAwake: goos == darwin, Engine: Engine{Start: EngineStartOff}, Notify: defaultNotify(), Env: map[string]string{}}
 }
 
 // The kinds of stores. Which of them a machine has is for package stores to say.
@@ -199,6 +200,7 @@ func (c Config) validate(goos string) error {
 			fault("log."+n.key, "%d is not between %d and %d", n.have, n.least, n.most)
 		}
 	}
+	c.Notify.validate(fault)
 	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
 		if !variable.MatchString(name) {
 			fault("env", "%q is no name of a variable", name)

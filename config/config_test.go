@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"syscall"
@@ -38,9 +39,19 @@ func TestLoad(t *testing.T) {
 		"log":           {"[log]\nmax_size_mb=1\nmax_files=100\nmax_age_days=0\ncompress=false", nil},
 		"log bounds": {"[log]\nmax_size_mb=0\nmax_files=101\nmax_age_days=-1",
 			[]string{"log.max_size_mb: 0 is not between 1 and 1024", "log.max_files: 101 is not", "log.max_age_days: -1 is not"}},
-		"log keys": {"[log]\nmax_size=1", []string{"config.toml:2: unknown key log.max_size"}},
-		"log type": {"[log]\ncompress=1", []string{"config.toml:2:10: log.compress: "}},
-		"NUL":      {`env.A="canary\u0000"`, []string{"env.A: the value holds a NUL byte"}},
+		"log keys":               {"[log]\nmax_size=1", []string{"config.toml:2: unknown key log.max_size"}},
+		"log type":               {"[log]\ncompress=1", []string{"config.toml:2:10: log.compress: "}},
+		"notify":                 {"[notify]\ncommand=['/x/hook','a']\nwebhook='secret:SLACK_URL'\nheartbeat_url='https://u:p@example.com/x?y'\nheartbeat_every='30s'\non=['flapping']\nrepeat='0'", nil},
+		"notify on this machine": {"[notify]\nwebhook='http://127.0.0.1:80/x'\nheartbeat_url='http://[::1]/'\non=[]\nrepeat='12h'", nil},
+		"notify bounds": {"[notify]\ncommand=['hook']\nheartbeat_every='1s'\nrepeat='1s'\non=['sometimes']",
+			[]string{"notify.command: want a program by its absolute path", `notify.heartbeat_every: "1s" is not`, `notify.repeat: "1s" is neither`, `notify.on: unknown kind "sometimes"`}},
+		"notify plain http":  {"[notify]\nwebhook='http://canary.example.com/canary'", []string{"notify.webhook: want an https URL"}},
+		"notify no URL":      {"[notify]\nwebhook='https:canary'\nheartbeat_url=\"https://canary\\u0007\"", []string{"notify.webhook: want an https URL", "notify.heartbeat_url: want an https URL"}},
+		"notify no secret":   {"[notify]\nwebhook='secret:canary'\nheartbeat_url='secret:'", []string{"notify.webhook: want secret:NAME", "notify.heartbeat_url: want secret:NAME"}},
+		"notify NUL":         {"[notify]\ncommand=['/x', \"canary\\u0000\"]", []string{"notify.command: it holds a NUL"}},
+		"notify type":        {"[notify]\nwebhook=['https://canary']", []string{"config.toml:2"}},
+		"notify unknown key": {"[notify]\nurl='https://canary'", []string{"config.toml:2: unknown key notify.url"}},
+		"NUL":                {`env.A="canary\u0000"`, []string{"env.A: the value holds a NUL byte"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			home := t.TempDir()
@@ -80,7 +91,7 @@ func TestKeepAwake(t *testing.T) {
 
 func same(a, b Config) bool {
 	return a.Store == b.Store && a.ComposeFile == b.ComposeFile && a.DockerHost == b.DockerHost &&
-		a.LogLevel == b.LogLevel && a.Log == b.Log && a.Exposure == b.Exposure && a.KeepAwake == b.KeepAwake && a.Engine == b.Engine && maps.Equal(a.Env, b.Env)
+		a.LogLevel == b.LogLevel && a.Log == b.Log && a.Exposure == b.Exposure && a.KeepAwake == b.KeepAwake && a.Engine == b.Engine && reflect.DeepEqual(a.Notify, b.Notify) && maps.Equal(a.Env, b.Env)
 }
 
 func TestWriteAndLoad(t *testing.T) {
@@ -99,6 +110,7 @@ func TestWriteAndLoad(t *testing.T) {
 		}
 		c.Env["A"], c.ComposeFile, c.LogLevel = "b 'c' \"d\"\n", "x/compose.yaml", "warn"
 		c.Engine.Start = EngineStartAuto
+		c.Notify.Command, c.Notify.Webhook = []string{"/x/hook", "it's"}, "secret:SLACK_URL"
 		c.Log.MaxSizeMB, c.Log.Compress = 3, false
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {

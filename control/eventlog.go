@@ -26,7 +26,7 @@ type eventLimits struct {
 	sync    time.Duration // from an event until it is on the disk, at most, if the disk is quick
 }
 
-// In 50 MB there is more than 90 days of a service that flaps every two minutes (see TestNinetyDaysOfEvents).
+// In 50 MB there is more than 90 days of a service that flaps every two minutes (see TestNinetyDaysOfEventsHaveRoom).
 var defaultEventLimits = eventLimits{segment: 4 << 20, turn: 7 * 24 * time.Hour, total: 48_000_000, age: 90 * 24 * time.Hour, ring: 1000,
 	sync: time.Second}
 

@@ -1,9 +1,17 @@
 package control
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
+
+	"minibot/hint"
+	"minibot/secrets"
 )
 
 // EventQuery says which events are wanted; the zero one asks for all that are kept.
@@ -43,4 +51,44 @@ func wireTime(t time.Time) string {
 		return ""
 	}
 	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// errEnough ends a reading whose answer is known.
+var errEnough = errors.New("enough was read")
+
+// CheckNames returns an error that wraps [secrets.ErrNotFound], and names the known ones, where q asks for a service or a
+// kind that is neither known nor in the log: read reads that. It reads it only for names that are not known.
+func (q EventQuery) CheckNames(ctx context.Context, services, kinds []string, read func(context.Context, EventQuery, func(Event) error) error) error {
+	for _, name := range []struct {
+		what, asked string
+		known       []string
+		of          func(Event) string
+	}{
+		{"service", q.Service, services, func(e Event) string { return e.Service }},
+		{"kind", q.Kind, kinds, func(e Event) string { return e.Kind }},
+	} {
+		if name.asked == "" || slices.Contains(name.known, name.asked) {
+			continue
+		}
+		all := slices.Clone(name.known)
+		err := read(ctx, EventQuery{}, func(e Event) error {
+			text := name.of(e)
+			if text == name.asked {
+				return errEnough
+			}
+			if text != "" && !slices.Contains(all, text) {
+				all = append(all, text)
+			}
+			return nil
+		})
+		if errors.Is(err, errEnough) {
+			continue
+		}
+		if err == nil {
+			slices.Sort(all)
+			err = hint.Wrap(fmt.Errorf("events of %s %s: %w", name.what, name.asked, secrets.ErrNotFound), "there are %s", strings.Join(all, ", "))
+		}
+		return err
+	}
+	return nil
 }

@@ -160,7 +160,7 @@ func readMaxAge(given any) (time.Duration, error) {
 	if !ok {
 		return 0, errors.New("want an age such as 90d, or never")
 	}
-	return parseAge(text)
+	return ParseAge(text)
 }
 
 // driverOpenClaw also is the on_change of a service that is reloaded with the token that this driver rotates.
@@ -197,8 +197,8 @@ func (p *Project) checkReload(service string, x serviceExtension) error {
 
 var agePart = regexp.MustCompile(`^(\d{1,6})([wd])`)
 
-// parseAge reads "90d", "2w3d" or "12h": weeks and days, then what time.ParseDuration reads.
-func parseAge(s string) (time.Duration, error) {
+// ParseAge reads an age such as "90d", "2w3d" or "12h": weeks and days, then what time.ParseDuration reads.
+func ParseAge(s string) (time.Duration, error) {
 	var age time.Duration
 	rest := s
 	for {

@@ -342,7 +342,7 @@ func TestParseAge(t *testing.T) {
 	const day = 24 * time.Hour
 	for text, want := range map[string]time.Duration{"90d": 90 * day, "12h": 12 * time.Hour, "2w3d4h": 17*day + 4*time.Hour, "30m": 30 * time.Minute,
 		"": 0, "d": 0, "90": 0, "-1d": 0, "0d": 0, "1h1d": 0, "999999w": 0, "1y": 0} {
-		got, err := parseAge(text)
+		got, err := ParseAge(text)
 		if (err != nil) != (want == 0) || err == nil && got != want {
 			t.Errorf("%q: %v, %v", text, got, err)
 		}

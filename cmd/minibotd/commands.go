@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -169,38 +168,6 @@ func (c *commands) order(cmd *cobra.Command, op control.Operation) error {
 	return client.Operate(cmd.Context(), op, func(p control.Progress) {
 		c.io.Progress(p.Service, p.Message)
 	})
-}
-
-func (c *commands) eventsCommand() *cobra.Command {
-	var follow, asJSON bool
-	cmd := &cobra.Command{
-		Use:     "events",
-		Short:   "Show what happened",
-		Long:    "events shows what the daemon noticed and did, oldest first: phases, healing, requests, secrets. Never a value.",
-		Example: "  minibotd events\n  minibotd events -f --json",
-		Args:    commandline.Arguments(0, 0, "no argument"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := c.client()
-			if err != nil {
-				return err
-			}
-			return client.Events(cmd.Context(), control.EventQuery{Follow: follow}, func(e control.Event) error {
-				if asJSON {
-					return c.io.JSONLine(e)
-				}
-				return showEvent(c.io, e)
-			})
-		},
-	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new events until interrupted")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
-	return cmd
-}
-
-func showEvent(io *console.IO, e control.Event) error {
-	subject := strings.Join(slices.DeleteFunc([]string{e.Service, e.Secret}, func(s string) bool { return s == "" }), " ")
-	return io.Print("%s  %-11s %-12s %s", e.Time.Local().Format(time.DateTime), console.Escape(e.Kind), console.Escape(subject),
-		console.Escape(e.Message))
 }
 
 func (c *commands) logsCommand() *cobra.Command {

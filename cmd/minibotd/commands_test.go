@@ -24,6 +24,7 @@ type fakeDaemon struct {
 	events []control.Event
 	log    string // "": what it was asked for
 	audit  []control.AuditLine
+	kept   *control.EventLog // in place of events
 }
 
 func (f *fakeDaemon) Status(context.Context) (control.Status, error) { return f.status, nil }
@@ -53,6 +54,12 @@ func (f *fakeDaemon) Audit(_ context.Context, report func(control.AuditLine) err
 }
 
 func (f *fakeDaemon) Events(ctx context.Context, q control.EventQuery, yield func(control.Event) error) error {
+	if f.kept != nil {
+		if err := q.CheckNames(ctx, nil, eventKinds, f.kept.Read); err != nil {
+			return err
+		}
+		return f.kept.Read(ctx, q, yield)
+	}
 	for _, e := range f.events {
 		if err := yield(e); err != nil {
 			return err

@@ -133,11 +133,6 @@ func (d *daemon) excerpt(ctx context.Context, f failure) {
 	d.record(control.Event{Kind: "lines", Service: f.service, Message: "its last lines: " + strings.Join(short, " | ")})
 }
 
-// Events yields the kept events.
-func (d *daemon) Events(ctx context.Context, q control.EventQuery, yield func(control.Event) error) error {
-	return d.events.Read(ctx, q, yield)
-}
-
 // Logs writes the log of one service, or of all with the service's name before each line. With follow it goes on over
 // restarts of the containers.
 func (d *daemon) Logs(ctx context.Context, service string, follow bool, tail int, w io.Writer) error {
