@@ -157,7 +157,7 @@ func (d *decision) blocked(name string, visited map[string]bool) bool {
 }
 
 // unsettled returns a direct or indirect dependency that is about to be restarted or being acted on, or "". One that
-// is degraded is not waited for.
+// is degraded, or waits for a person itself, is not waited for.
 func (d *decision) unsettled(name string) string {
 	found := ""
 	walk(d.wanted.Services, name, func(dep string) bool {
@@ -167,12 +167,43 @@ func (d *decision) unsettled(name string) string {
 		}
 		r := d.st.services[dep]
 		stale := r.cond.running() && s.Adopt != AdoptNothing && len(s.Missing) == 0 && d.seen.Containers[dep].Stale
-		if !r.degraded && r.cond != condPaused && (r.busy != nil || r.requested || stale) {
+		if !r.degraded && r.cond != condPaused && (r.busy != nil || (r.requested || stale) && !d.blocked(dep, map[string]bool{})) {
 			found = dep
 		}
 		return found != ""
 	})
 	return found
+}
+
+// churning returns a direct or indirect dependency that is well, and is restarted or about to be, or "": who starts now
+// would start beside what goes away.
+func (d *decision) churning(name string) string {
+	found := ""
+	walk(d.wanted.Services, name, func(dep string) bool {
+		s, known := d.wanted.Services[dep]
+		r := d.st.services[dep]
+		if !known || s.Stopped || r.degraded || r.cond != condGood {
+			return false
+		}
+		restarted := r.busy != nil && (r.busy.Kind == ActionRestart || r.busy.Kind == ActionRecreate)
+		if (restarted || d.behind(s, r)) && !reaches(d.wanted.Services, dep, name) {
+			found = dep
+		}
+		return found != ""
+	})
+	return found
+}
+
+// behind tells whether a service will be restarted once a dependency that it follows is well: that runs as another instance.
+func (d *decision) behind(s Service, r *record) bool {
+	return slices.ContainsFunc(s.DependsOn, func(dep Dependency) bool {
+		known, ok := r.against[dep.Service]
+		other := d.st.services[dep.Service]
+		if !dep.Restart || !ok || other == nil || other.degraded {
+			return false
+		}
+		return other.cond.running() && d.seen.Containers[dep.Service].Instance != known && !d.blocked(dep.Service, map[string]bool{})
+	})
 }
 
 // followed returns a dependency with Restart that is up again as another instance than the service was started

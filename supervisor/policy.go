@@ -301,6 +301,9 @@ func (d *decision) raise(s Service, r *record) view {
 	if h := d.gate(s); h.reason != "" && !stops {
 		return view{state: "waiting", reason: h.reason, hint: h.hint, stuck: h.stuck}
 	}
+	if dep := d.churning(s.Name); dep != "" && !stops {
+		return view{state: "waiting", reason: "waits for " + dep}
+	}
 	if d.st.project != nil {
 		return view{state: "waiting", reason: "waits for " + d.st.project.Kind.String()}
 	}

@@ -22,9 +22,10 @@ func (c *commands) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show the stack's state; exit 1 unless healthy",
 		Long: "status shows the overall state and why, then every service. HEALED counts since minibotd started; SINCE is\n" +
-			"when the container started, or when its state began. Below stand the secrets that want a person: not set, due, overdue,\n" +
-			"or with a change that was rolled back. Beside the engine stands who named it, or whose it is and what was in the way\n" +
-			"at the places that come first. A warning names each place at which the compose file passes a secret on in the clear.",
+			"when the container started, or when its state began. Below stand the last lines of a run that failed, until its service\n" +
+			"was well for ten minutes, and the secrets that want a person: not set, due, overdue, or with a change that was rolled\n" +
+			"back. Beside the engine stands who named it, or whose it is and what was in the way at the places that come first. A\n" +
+			"warning names each place at which the compose file passes a secret on in the clear.",
 		Example: "  minibotd status\n  minibotd status --json",
 		Args:    commandline.Arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
