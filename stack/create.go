@@ -27,8 +27,8 @@ import (
 var createOptions = api.CreateOptions{Recreate: api.RecreateDiverged, RecreateDependencies: api.RecreateDiverged,
 	Inherit: true, RemoveOrphans: true, QuietPull: true, SkipProviders: true}
 
-// Create makes what is missing and replaces what diverged from the project: networks, volumes, containers. It starts
-// nothing; a replaced container is stopped, within its stop_grace_period, and left created. Containers that did not
+// Create makes what is missing and replaces what diverged from the project: networks, volumes, containers. It starts a new keeper, and
+// no service; a replaced container is stopped, within its stop_grace_period, and left created. Containers that did not
 // diverge keep running; those of services that the file no longer has are removed. report, which may be nil, hears what is done; service is "" for networks and volumes. An
 // image that is not on the engine is ErrImageMissing: nothing is pulled or built. Two calls never overlap.
 func (e *Engine) Create(ctx context.Context, p *Project, report func(service, message string)) error {
@@ -54,7 +54,21 @@ func (e *Engine) Create(ctx context.Context, p *Project, report func(service, me
 	if err := e.mend(ctx, p); err != nil {
 		return wrap(err, "mend an interrupted create of project %s", p.Name)
 	}
-	e.progress.begin(p, report)
+	if report == nil {
+		report = func(string, string) {}
+	}
+	var early sync.WaitGroup
+	defer early.Wait()
+	e.progress.begin(p, func(service, message string) {
+		report(service, message)
+		if service == KeeperService && message == "created" {
+			early.Go(func() { // while the others are made; Feed starts it where this fails
+				if _, err := e.runKeeper(ctx, p); err != nil {
+					report(KeeperService, "not started yet: "+err.Error())
+				}
+			})
+		}
+	})
 	defer e.progress.end()
 	err = e.compose.Create(ctx, e.definition(p, program), createOptions)
 	if err != nil && ctx.Err() != nil {

@@ -39,6 +39,7 @@ func TestDelivery(t *testing.T) {
 	if r.engine.Fed(r.seen()) {
 		t.Error("fed before the first delivery")
 	}
+	r.equal("the keeper waits for it", r.container(KeeperService).Running, true)
 	d := r.feed("ONE", canaryOne, "TWO", canaryTwo)
 	r.equal("changed", d.Changed, "[a b]")
 	r.equal("complete", d.Complete, "[a b plain]")

@@ -57,14 +57,12 @@ func (d dates) since(earlier dates) []secrets.Name {
 
 // watchStore looks for changes made by hand, in the Keychain say, at every tick until ctx ends.
 func (d *daemon) watchStore(ctx context.Context) {
-	tick := time.NewTicker(storeInterval)
-	defer tick.Stop()
 	said := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(untilBeat(storeInterval)):
 		}
 		_, err := d.takeByHand(ctx, func(service, message string) {
 			d.record(control.Event{Kind: "secret", Service: service, Message: message})

@@ -88,7 +88,7 @@ func (d *daemon) unlessLockedDown(ctx context.Context, f func(context.Context) e
 func (d *daemon) enforce(ctx context.Context) {
 	said := ""
 	for {
-		pause := noticeInterval
+		pause := untilBeat(noticeInterval)
 		if d.heed(ctx) {
 			pause = enforceInterval
 			err := d.kill(ctx)

@@ -136,16 +136,21 @@ func (d *daemon) server() *control.Server {
 // lockInterval is how often the daemon makes sure that its lock is still the one a second daemon would find.
 const lockInterval = 5 * time.Second
 
+// untilBeat returns how long it is to the next multiple of interval. What looks at something again and again waits so, that all wake at the same moments:
+// an idle process costs as much as it wakes.
+func untilBeat(interval time.Duration) time.Duration {
+	now := time.Now()
+	return now.Truncate(interval).Add(interval).Sub(now.Round(0))
+}
+
 // watchLock returns nil when ctx ends, and an error when the lock's file is gone from path: with it, what keeps a second
 // daemon away from the stack and the store.
 func watchLock(ctx context.Context, path string, held os.FileInfo) error {
-	tick := time.NewTicker(lockInterval)
-	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-time.After(untilBeat(lockInterval)):
 		}
 		now, err := os.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(now, held) {
