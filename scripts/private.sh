@@ -3,14 +3,15 @@
 #
 # It never runs in the host's network namespace: there it would take the first engine's bridge away.
 
-private() { # DIR [--release NAME] [--fresh] [--stop|--kill]
-  local release='' fresh='' act=start
+private() { # DIR [--release NAME] [--fresh] [--again] [--stop|--kill]
+  local release='' fresh='' again='' act=start
   dir=${1:?--private needs a folder}
   shift
   while [ $# != 0 ]; do
     case $1 in
       --release) release=${2:?--release needs a name}; shift ;;
       --fresh) fresh=1 ;;
+      --again) again=1 ;;
       --stop) act=stop ;;
       --kill) act='kill' ;;
       *) die "unknown option $1" ;;
@@ -31,7 +32,7 @@ private() { # DIR [--release NAME] [--fresh] [--stop|--kill]
       while private_pid >/dev/null; do sleep 0.05; done
       ;;
     stop) private_stop ;;
-    start) private_start "$release" "$fresh" ;;
+    start) private_start "$release" "$fresh" "$again" ;;
   esac
 }
 
@@ -44,21 +45,21 @@ private_pid() {
   echo "$pid"
 }
 
-private_start() { # RELEASE FRESH
-  local release=$1 fresh=$2 pid
+private_start() { # RELEASE FRESH AGAIN
+  local release=$1 fresh=$2 again=$3 pid
   if private_pid >/dev/null; then
     if answers "$endpoint"; then echo "$endpoint"; return; fi
     await "$(private_pid)" "$endpoint" "$dir/dockerd.log"; echo "$endpoint"; return
   fi
   private_stop
-  [ -z "$fresh" ] || rm -rf "$dir/state"
+  [ -z "$fresh" ] || find "$dir/state" -mindepth 1 -delete 2>/dev/null || true # it may be a mount
   need iproute2 iptables
   if [ -n "$release" ]; then private_root "$release"; else command -v dockerd >/dev/null || need docker.io; fi
   install_client
   mkdir -p "$run" "$dir/state"
   private_netns
   # the namespaces last as long as their processes; the mounts below are seen by nobody else
-  setsid nsenter --net="$run/netns" unshare -m --propagation private bash "$here/private-enter.sh" "$dir" "${release:+$dir/root}" \
+  setsid nsenter --net="$run/netns" unshare -m --propagation private bash "$here/private-enter.sh" "$dir" "${release:+$cache/debian-$release}" "$again" \
     </dev/null >>"$dir/dockerd.log" 2>&1 8>&- 9>&- &
   pid=$!
   echo "$pid $(awk '{print $22}' "/proc/$pid/stat")" >"$run/started"
@@ -66,16 +67,21 @@ private_start() { # RELEASE FRESH
   echo "$endpoint"
 }
 
+# private_root: the release, unpacked once for all engines of it.
 private_root() { # RELEASE
-  [ -e "$dir/root/.complete-$1" ] && return 0
+  local root=$cache/debian-$1
+  exec 7>"$root.lock"
+  flock 7
+  if [ -e "$root/.complete" ]; then exec 7>&-; return 0; fi
   need debootstrap debian-archive-keyring
-  say "unpacking Debian $1 into $dir/root"
-  rm -rf "$dir/root"
+  say "unpacking Debian $1 into $root"
+  rm -rf "$root"
   local p=docker.io,iptables,ca-certificates
-  debootstrap --variant=minbase --keyring="$keyring" --include="$p" "$1" "$dir/root" "$(mirror)" >"$dir/debootstrap.log" 2>&1 ||
+  debootstrap --variant=minbase --keyring="$keyring" --include="$p" "$1" "$root" "$(mirror)" >"$dir/debootstrap.log" 2>&1 ||
     { tail -n 5 "$dir/debootstrap.log" >&2; die "debootstrap failed; its log is $dir/debootstrap.log"; }
-  rm -rf "$dir/root/var/cache/apt/archives/"*.deb
-  : >"$dir/root/.complete-$1"
+  rm -rf "$root/var/cache/apt/archives/"*.deb
+  : >"$root/.complete"
+  exec 7>&-
 }
 
 # private_netns: a network namespace with a name in the file system, as ip-netns makes them, but in $run.

@@ -2,23 +2,39 @@ package stack
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
 )
 
-// Start starts a container; one that runs already is no error.
+// Starting a container keeps a core of the machine busy for some tenths of a second: more of them at once are not faster, but would run into
+// their deadlines. A restart may spend most of its time waiting for the container's end, and must not keep others from starting.
+const (
+	startsAtOnce   = 8
+	restartsAtOnce = 32
+)
+
+// Start starts a container; one that runs already is no error. Of many calls some wait for others.
 func (e *Engine) Start(ctx context.Context, id string) error {
 	defer e.touch(id)
+	if err := e.starting.lock(ctx); err != nil {
+		return fmt.Errorf("start container %s: %w", shortID(id), err)
+	}
+	defer e.starting.unlock()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err := e.docker.ContainerStart(ctx, id, container.StartOptions{})
 	return e.wrapNamed(ctx, err, "start", id)
 }
 
-// Restart stops a container, as Stop does, and starts it; one that does not run is only started.
+// Restart stops a container, as Stop does, and starts it; one that does not run is only started. Of many calls some wait for others.
 func (e *Engine) Restart(ctx context.Context, id string, within time.Duration) error {
 	defer e.touch(id)
+	if err := e.restarting.lock(ctx); err != nil {
+		return fmt.Errorf("restart container %s: %w", shortID(id), err)
+	}
+	defer e.restarting.unlock()
 	ctx, cancel, err := e.withGrace(ctx, id)
 	if err != nil {
 		return err

@@ -16,7 +16,7 @@ type Container struct {
 	ID, Name, Service     string
 	Running, Paused       bool
 	Status                string // the engine's word: created, running, exited, …
-	Health                string // starting, healthy or unhealthy; "" unless it runs and has a healthcheck
+	Health                string // starting (not known yet), healthy or unhealthy; "" unless it runs and has a healthcheck
 	ExitCode              int
 	OOMKilled             bool
 	MemoryLimit           int64     // bytes; 0: none
@@ -26,8 +26,6 @@ type Container struct {
 	Instance              string    // id and StartedAt: one run of the container
 	Foreign               bool      // not made by [Engine.Create], as after `docker compose up` by hand: Create replaces it
 }
-
-const inspectAtOnce = 8
 
 // Containers lists and inspects every container of the project, by service; the keeper under KeeperService.
 func (e *Engine) Containers(ctx context.Context, p *Project) (map[string]Container, error) {
@@ -66,7 +64,7 @@ func (e *Engine) list(ctx context.Context, p *Project) ([]listed, error) {
 	var out []listed
 	for _, c := range list {
 		l := summary(c.State, c.Status)
-		l.ID, l.Name, l.Service = c.ID, plainName(c.Names), c.Labels[api.ServiceLabel]
+		l.ID, l.Name, l.Service, l.composed = c.ID, plainName(c.Names), c.Labels[api.ServiceLabel], c.Labels[api.ConfigHashLabel] != ""
 		out = append(out, l)
 	}
 	return out, nil
@@ -97,11 +95,22 @@ func (e *Engine) inspect(ctx context.Context, id string) (Container, error) {
 	}
 	if c.Running && s.Health != nil && s.Health.Status != container.NoHealthcheck { // a dead container keeps its last health
 		c.Health = s.Health.Status
+		if c.Health == container.Unhealthy && s.Health.FailingStreak < retries(info.Config.Healthcheck) {
+			c.Health = container.Starting // no check said so: the engine calls a paused container unhealthy, and one that was, until its next check
+		}
 		if n := len(s.Health.Log); n > 0 {
 			c.Checked = s.Health.Log[n-1].Start
 		}
 	}
 	return c, nil
+}
+
+// retries is how many checks have to fail, in a row, before a container is unhealthy.
+func retries(check *container.HealthConfig) int {
+	if check == nil || check.Retries <= 0 {
+		return 3 // the engine's default
+	}
+	return check.Retries
 }
 
 // engineTime reads the engine's time; its year 1 means never.

@@ -159,6 +159,8 @@ var leftover = regexp.MustCompile(`^[0-9a-f]{12}_(.+)$`)
 
 // mend finishes a replacement that was interrupted: the new container is named OLDID_NAME until the old one is gone.
 // With the old one still there, the new one goes, and Create begins again; without it, the new one gets its name.
+// It also takes away what stands in a service's place with its labels and name, but is none of Compose's, as a script may
+// have made it: Compose would not see it, and trip over the name.
 func (e *Engine) mend(ctx context.Context, p *Project) error {
 	list, err := e.list(ctx, p)
 	if err != nil {
@@ -167,6 +169,17 @@ func (e *Engine) mend(ctx context.Context, p *Project) error {
 	names := map[string]bool{}
 	for _, c := range list {
 		names[c.Name] = true
+		if c.composed || c.Name != p.container(c.Service) {
+			continue
+		}
+		err := e.docker.ContainerStop(ctx, c.ID, container.StopOptions{})
+		if err == nil {
+			err = e.docker.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true})
+		}
+		if err != nil && !cerrdefs.IsNotFound(err) {
+			return fmt.Errorf("container %s: %w", c.Name, err)
+		}
+		delete(names, c.Name)
 	}
 	for _, c := range list {
 		m := leftover.FindStringSubmatch(c.Name)

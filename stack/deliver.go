@@ -63,7 +63,13 @@ func (e *Engine) runKeeper(ctx context.Context, p *Project) (Container, error) {
 	if err != nil || c.Running {
 		return c, err
 	}
-	if err := e.Start(ctx, c.ID); err != nil {
+	err = e.Start(ctx, c.ID)
+	if errors.Is(err, ErrContainerStuck) {
+		if err = e.Remove(ctx, c.ID); err == nil {
+			err = fmt.Errorf("container %s: it could not be started, and was removed: %w", c.Name, ErrNoContainer)
+		}
+	}
+	if err != nil {
 		return c, err
 	}
 	if c, err = e.Container(ctx, p, KeeperService); err == nil && !c.Running {
@@ -75,13 +81,17 @@ func (e *Engine) runKeeper(ctx context.Context, p *Project) (Container, error) {
 // conclude closes the records. Whatever instance runs now is stale: it was there before the files changed, or came
 // so near to it that it may have read the old ones.
 func (e *Engine) conclude(ctx context.Context, p *Project, keeper Container, orders []order) error {
+	stale := make([]string, len(orders))
+	err := forEach(ctx, orders, func(ctx context.Context, i int, o order) (err error) {
+		stale[i], err = e.runningInstance(ctx, p, o.service)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	done := newBatch()
 	for i, o := range orders {
-		stale, err := e.runningInstance(ctx, p, o.service)
-		if err != nil {
-			return err
-		}
-		orders[i].record = o.record.closed(o.files, stale)
+		orders[i].record = o.record.closed(o.files, stale[i])
 		orders[i].record.keeper = keeper.Instance
 		done.record(o.service, orders[i].record)
 	}
@@ -131,16 +141,23 @@ func (e *Engine) Stale(ctx context.Context, p *Project, seen map[string]Containe
 	if !keeper.Running {
 		return stale, nil
 	}
+	var names []string
 	for name, service := range p.Services {
-		if len(service.Files) == 0 || service.OnChange == "none" || !seen[name].Running {
-			continue
+		if len(service.Files) > 0 && service.OnChange != "none" && seen[name].Running {
+			names = append(names, name)
 		}
-		r, err := e.recordOf(ctx, p, keeper, name)
-		if err != nil {
-			return nil, err
-		}
-		if r.staleFor(seen[name]) {
-			stale[name] = true
+	}
+	records := make([]record, len(names))
+	err := forEach(ctx, names, func(ctx context.Context, i int, name string) (err error) {
+		records[i], err = e.recordOf(ctx, p, keeper, name)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range records {
+		if r.staleFor(seen[names[i]]) {
+			stale[names[i]] = true
 		}
 	}
 	return stale, nil

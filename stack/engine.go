@@ -42,7 +42,9 @@ type Engine struct {
 	compose  api.Compose
 	progress progress
 
-	delivering gate       // one delivery at a time
+	delivering gate // one delivery at a time
+	starting   gate
+	restarting gate
 	mu         sync.Mutex // guards what follows
 	known      map[place]record
 	fed        map[string]string  // project → keeper's instance that the last complete Feed delivered to
@@ -125,7 +127,7 @@ func (s surroundings) dialOne(ctx context.Context, c Candidate) (*Engine, error)
 		old = append(old, client.WithTLSClientConfig(ca, cert, key))
 		current = append(current, moby.WithTLSClientConfig(ca, cert, key))
 	}
-	e := &Engine{secure: c.tlsDir != "", delivering: newGate(), known: map[place]record{}, fed: map[string]string{}, memories: map[string]*memory{}}
+	e := &Engine{secure: c.tlsDir != "", delivering: newGate(1), starting: newGate(startsAtOnce), restarting: newGate(restartsAtOnce), known: map[place]record{}, fed: map[string]string{}, memories: map[string]*memory{}}
 	var err error
 	if e.docker, err = client.NewClientWithOpts(old...); err != nil {
 		return nil, err
@@ -175,10 +177,10 @@ func (e *Engine) openCompose(host string) error {
 	return err
 }
 
-// gate is a lock whose wait ends when a context does.
+// gate lets so many in at a time; the wait before it ends when a context does.
 type gate chan struct{}
 
-func newGate() gate { return make(gate, 1) }
+func newGate(atOnce int) gate { return make(gate, atOnce) }
 
 func (g gate) lock(ctx context.Context) error {
 	select {

@@ -161,6 +161,9 @@ services:
 	r.must(r.engine.docker.ContainerPause(t.Context(), before.ID))
 	r.equal("paused", r.container("well").Paused, true)
 	r.must(r.engine.docker.ContainerUnpause(t.Context(), before.ID))
+	if health := r.container("well").Health; health == "unhealthy" { // as the engine calls it until the next check
+		t.Error("a pause made it unhealthy")
+	}
 	r.must(r.engine.docker.ContainerKill(t.Context(), before.ID, "KILL"))
 	r.eventually("killed", func() bool { return !r.container("well").Running })
 	after := r.container("well")

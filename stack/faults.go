@@ -27,6 +27,9 @@ var (
 	ErrImageMissing = errors.New("image is not on the engine")
 	// ErrNetworkMissing: a network that the container belongs to was removed. Remove the container and create.
 	ErrNetworkMissing = errors.New("a network of the container is missing")
+	// ErrContainerStuck: the engine trips over remains of the container's last run, as after a restart of its own, and will never start
+	// it again. Remove the container and create.
+	ErrContainerStuck = errors.New("the engine has remains of the container's last run")
 	// ErrStillRunning: a container runs that must not.
 	ErrStillRunning = errors.New("still running")
 )
@@ -58,15 +61,26 @@ func wrap(err error, format string, args ...any) error {
 	case lost(err):
 		return hint.Wrap(fmt.Errorf("%s: %w: %w", what, ErrEngineUnreachable, err), "%s", engineHint(runtime.GOOS, nil))
 	}
-	return portHint(fmt.Errorf("%s: %w", what, err))
+	return takenHint(fmt.Errorf("%s: %w", what, err))
 }
 
 var networkMissing = regexp.MustCompile(`network \S+ not found`)
 
-// wrapContainer is wrap, and marks a container, or a network of it, that is not there.
+// containerStuck finds remains of a run in the engines' ways to say it:
+//
+//	failed to start shim: mkdir /run/containerd/io.containerd.runtime.v2.task/moby/ID: file exists
+//	task ID: already exists
+//	container with id exists: ID
+//	container with given ID already exists
+var containerStuck = regexp.MustCompile(`[0-9a-f]{64}: (?:file|already) exists|container with (?:given )?(?i:id) (?:already )?exists`)
+
+// wrapContainer is wrap, and marks a container, or a network of it, that is not there, and one that can never start.
 func wrapContainer(err error, format string, args ...any) error {
 	if err != nil && networkMissing.MatchString(err.Error()) { // the engine calls this not found, too
 		return wrap(fmt.Errorf("%w: %w", ErrNetworkMissing, err), format, args...)
+	}
+	if err != nil && containerStuck.MatchString(err.Error()) {
+		return wrap(fmt.Errorf("%w: %w", ErrContainerStuck, err), format, args...)
 	}
 	if err != nil && cerrdefs.IsNotFound(err) {
 		err = ErrNoContainer
@@ -81,8 +95,14 @@ func wrapContainer(err error, format string, args ...any) error {
 //	failed to bind host port for 127.0.0.1:80:172.17.0.2:8080/tcp: address already in use
 var portTaken = regexp.MustCompile(`:(\d+)(?::[0-9a-f.:\[\]]+:\d+)?(?:/\w+)?(?: failed)?: (?:bind: |listen: )?(?:port is already allocated|address already in use)`)
 
-// portHint says who might hold a port that could not be bound.
-func portHint(err error) error {
+// nameTaken finds the container whose name somebody else's container has.
+var nameTaken = regexp.MustCompile(`container name "/?([^"]+)" is already in use`)
+
+// takenHint says who might hold a port that could not be bound, or a container's name.
+func takenHint(err error) error {
+	if m := nameTaken.FindStringSubmatch(err.Error()); m != nil {
+		return hint.Wrap(err, "it is not minibot's: see `docker inspect %s`, then `docker rename %s %s-old`", m[1], m[1], m[1])
+	}
 	m := portTaken.FindStringSubmatch(err.Error())
 	if m == nil {
 		return err

@@ -19,6 +19,8 @@ const (
 	// lookedAtOnce is how many containers one look inspects only because of an event: a storm of events must not hold up the look at
 	// what a list shows to be different.
 	lookedAtOnce = 16
+	// askedAtOnce is how many calls one look, or one delivery, has under way at the same time.
+	askedAtOnce = 8
 )
 
 // memory is what is known of the containers of one project, for as long as a subscription tells of their changes.
@@ -45,7 +47,7 @@ func (e *Engine) memory(project string) *memory {
 	defer e.mu.Unlock()
 	m := e.memories[project]
 	if m == nil {
-		m = &memory{looking: newGate(), touched: map[string]bool{}}
+		m = &memory{looking: newGate(1), touched: map[string]bool{}}
 		e.memories[project] = m
 	}
 	return m
@@ -99,7 +101,7 @@ func (e *Engine) touch(id string) {
 }
 
 // Look is [Engine.Containers] for who looks again and again while Watch runs. It lists every container and inspects those that are listed
-// otherwise than before, had an event, were acted on through this Engine, or are unhealthy (a list does not tell when they were last checked); all
+// otherwise than before, had an event, were acted on through this Engine, or are unhealthy (a list tells neither why nor since when); all
 // of them without a Watch, at the first look after its start or after a failed look, and every 5 minutes. Of many that had an event it inspects
 // some and returns more: look again soon. What it returns of the others is older than their events, never than the last action.
 func (e *Engine) Look(ctx context.Context, p *Project) (seen map[string]Container, more bool, err error) {
@@ -141,22 +143,28 @@ func (e *Engine) Look(ctx context.Context, p *Project) (seen map[string]Containe
 	return p.byService(all), len(before.later.ids) > 0, nil
 }
 
+// forEach asks the engine about each of a list, some at once, until one fails.
+func forEach[T any](ctx context.Context, list []T, ask func(ctx context.Context, i int, one T) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(askedAtOnce)
+	for i, one := range list {
+		group.Go(func() error { return ask(ctx, i, one) })
+	}
+	return group.Wait()
+}
+
 // inspectAll inspects containers, some at once; those that went meanwhile are left out.
 func (e *Engine) inspectAll(ctx context.Context, list []listed) ([]Container, error) {
 	inspected := make([]Container, len(list))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(inspectAtOnce)
-	for i, c := range list {
-		group.Go(func() error {
-			seen, err := e.inspect(ctx, c.ID)
-			if cerrdefs.IsNotFound(err) {
-				return nil
-			}
-			inspected[i] = seen
-			return wrap(err, "inspect container %s", c.Name)
-		})
-	}
-	if err := group.Wait(); err != nil {
+	err := forEach(ctx, list, func(ctx context.Context, i int, c listed) error {
+		seen, err := e.inspect(ctx, c.ID)
+		if cerrdefs.IsNotFound(err) {
+			return nil
+		}
+		inspected[i] = seen
+		return wrap(err, "inspect container %s", c.Name)
+	})
+	if err != nil {
 		return nil, err
 	}
 	return slices.DeleteFunc(inspected, func(c Container) bool { return c.ID == "" }), nil
@@ -221,7 +229,7 @@ func (t *taken) choose(list []listed) []listed {
 	for _, c := range list {
 		old, there := t.known[c.ID]
 		switch {
-		case t.whole, !there, t.touched[c.ID], old.seen.Health == "unhealthy", c.differs(old.listed):
+		case t.whole, !there, t.touched[c.ID], strings.Contains(c.state, "(unhealthy)"), c.differs(old.listed):
 			now, t.chosen[c.ID] = append(now, c), true
 		case t.told.in[c.ID]:
 			waiting[c.ID] = c
@@ -245,6 +253,7 @@ func (t *taken) choose(list []listed) []listed {
 // listed is what a list says of a container.
 type listed struct {
 	ID, Name, Service string
+	composed          bool   // Compose knows it for its own
 	state             string // with its health or exit code
 	age               string // of the state, as in "3 minutes"
 }

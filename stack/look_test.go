@@ -110,9 +110,20 @@ func TestLookSeesWhatContainersSees(t *testing.T) {
 			func(s map[string]Container) bool { return s["plain"].ExitCode == 137 }, false},
 		{"started by hand", func() error { return docker.ContainerStart(t.Context(), id("plain"), container.StartOptions{}) },
 			func(s map[string]Container) bool { return s["plain"].Running }, false},
-		{"paused", func() error { return docker.ContainerPause(t.Context(), id("well")) }, func(s map[string]Container) bool { return s["well"].Paused }, false},
+		{"paused", func() error { // in the midst of a healthcheck it may not freeze
+			r.eventually("frozen", func() bool { return docker.ContainerPause(t.Context(), id("well")) == nil })
+			return nil
+		}, func(s map[string]Container) bool { return s["well"].Paused }, false},
 		{"unpaused", func() error { return docker.ContainerUnpause(t.Context(), id("well")) },
 			func(s map[string]Container) bool { return !s["well"].Paused && s["well"].Health == "healthy" }, false},
+		{"sick after a pause", func() error {
+			r.sh("sick", "touch /tmp/sick")
+			r.eventually("unhealthy", func() bool { return r.container("sick").Health == "unhealthy" })
+			r.eventually("frozen", func() bool { return docker.ContainerPause(t.Context(), id("sick")) == nil })
+			r.must(docker.ContainerUnpause(t.Context(), id("sick")))
+			r.sh("sick", "rm /tmp/sick")
+			return nil
+		}, func(s map[string]Container) bool { return s["sick"].Health == "healthy" }, false},
 		{"sick", func() error { r.sh("sick", "touch /tmp/sick"); return nil }, func(s map[string]Container) bool { return s["sick"].Health == "unhealthy" }, false},
 		{"restarted by hand", func() error { return docker.ContainerRestart(t.Context(), id("plain"), container.StopOptions{}) },
 			func(s map[string]Container) bool { return s["plain"].Running }, true},

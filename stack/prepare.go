@@ -124,10 +124,14 @@ func (d *Prepared) prepare(ctx context.Context, values map[secrets.Name]secrets.
 		return err
 	}
 	d.delivery = Delivery{Keeper: d.keeper.Instance, Incomplete: map[string][]secrets.Name{}}
-	for _, name := range slices.Sorted(maps.Keys(d.project.Services)) {
-		if err := d.engine.tidy(ctx, d.project, d.keeper, name); err != nil {
-			return err
-		}
+	names := slices.Sorted(maps.Keys(d.project.Services))
+	err = forEach(ctx, names, func(ctx context.Context, _ int, name string) error {
+		return d.engine.tidy(ctx, d.project, d.keeper, name)
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
 		if missing := without(d.project.Services[name].Secrets, values); len(missing) > 0 {
 			d.delivery.Incomplete[name] = missing
 			continue

@@ -282,9 +282,9 @@ func (w *world) recreate(ctx context.Context, engine engine, project *stack.Proj
 }
 
 // anew passes on how a start ended, but replaces a container that can never start: its network was removed, and
-// belongs to it by an id that no new network has.
+// belongs to it by an id that no new network has, or the engine lost track of its last run.
 func (w *world) anew(ctx context.Context, engine engine, project *stack.Project, service, id string, err error) error {
-	if errors.Is(err, stack.ErrNetworkMissing) {
+	if errors.Is(err, stack.ErrNetworkMissing) || errors.Is(err, stack.ErrContainerStuck) {
 		return w.recreate(ctx, engine, project, service, id, 0)
 	}
 	return err
