@@ -89,6 +89,9 @@ func TestUnhealthyIsStoppedForGood(t *testing.T) {
 		}
 		r.phase(AllHealthy)
 		r.want("start db")
+		if e := r.of(EventRecovered); r.count(EventRecovered) != 1 || e.Latency < time.Hour { // whoever heard of the one hears of the other
+			r.t.Errorf("%+v", e)
+		}
 		r.sicken("db")
 		r.phase(Degraded)
 		r.after(time.Minute)
