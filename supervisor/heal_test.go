@@ -71,10 +71,10 @@ func TestUnhealthyIsStoppedForGood(t *testing.T) {
 		r.phase(AllHealthy)
 		r.taken()
 		r.sicken("db")
-		s := r.phase(Degraded)
+		r.phase(Degraded)
 		r.after(time.Hour)
 		r.want("stop db")
-		s = r.Status()
+		s := r.Status()
 		if db := r.db(); s.Phase != Degraded || !db.Stuck || db.Hint != "minibotd restart db" || db.Reason != "stopped because it was unhealthy" || db.Restarts != 0 {
 			r.t.Errorf("%+v", s)
 		}
