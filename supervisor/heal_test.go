@@ -71,10 +71,10 @@ func TestUnhealthyIsStoppedForGood(t *testing.T) {
 		r.phase(AllHealthy)
 		r.taken()
 		r.sicken("db")
-		s := r.phase(Degraded)
+		r.phase(Degraded)
 		r.after(time.Hour)
 		r.want("stop db")
-		s = r.Status()
+		s := r.Status()
 		if db := r.db(); s.Phase != Degraded || !db.Stuck || db.Hint != "minibotd restart db" || db.Reason != "stopped because it was unhealthy" || db.Restarts != 0 {
 			r.t.Errorf("%+v", s)
 		}
@@ -89,6 +89,9 @@ func TestUnhealthyIsStoppedForGood(t *testing.T) {
 		}
 		r.phase(AllHealthy)
 		r.want("start db")
+		if e := r.of(EventRecovered); r.count(EventRecovered) != 1 || e.Latency < time.Hour { // whoever heard of the one hears of the other
+			r.t.Errorf("%+v", e)
+		}
 		r.sicken("db")
 		r.phase(Degraded)
 		r.after(time.Minute)

@@ -242,10 +242,14 @@ func (h *history) run(name string, u *unit) {
 		fate = h.pick.IntN(8)
 	}
 	u.turns = h.now.Add(time.Duration(1+h.pick.IntN(50)) * 100 * time.Millisecond)
+	u.becomes(s, fate, h.pick.IntN(2))
+}
+
+// becomes says what the container turns to.
+func (u *unit) becomes(s Service, fate, code int) {
 	now := u.turns
 	switch {
 	case fate == 1 || fate == 2:
-		code := h.pick.IntN(2)
 		u.next = func(c *Container) { c.Running, c.Health, c.ExitCode, c.FinishedAt = false, HealthNone, code, now }
 	case s.Completes:
 		u.next = func(c *Container) { c.Running, c.ExitCode, c.FinishedAt = false, 0, now }
@@ -294,8 +298,11 @@ func (h *history) through(steps int) {
 		}
 	}
 	h.good = true
-	for _, u := range h.units {
+	for name, u := range h.units {
 		u.Paused = false
+		if !u.turns.IsZero() {
+			u.becomes(h.wanted.Services[name], 0, 0)
+		}
 	}
 	h.settle("the world got good", func(v view) bool { return v.settled || v.stuck && v.reason != "" && v.hint != "" })
 	h.everything()

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -145,12 +146,12 @@ func (d *decision) lookGood(r *record, cond condition, c Container) {
 		d.at(r.goodSince.Add(stable)) // running alone proves little after a failed attempt
 		return
 	}
-	if !r.trouble.IsZero() && r.busy == nil {
+	if since := cmp.Or(r.told, r.trouble); !since.IsZero() && r.busy == nil {
 		if r.heal.tries > 0 {
 			r.healed = append(r.healed, d.now)
 		}
-		d.emit(Event{Kind: EventRecovered, Service: r.wanted.Name, Attempt: r.heal.tries, Latency: d.now.Sub(r.trouble)})
-		r.trouble = time.Time{}
+		d.emit(Event{Kind: EventRecovered, Service: r.wanted.Name, Attempt: r.heal.tries, Latency: d.now.Sub(since)})
+		r.trouble, r.told = time.Time{}, time.Time{}
 	}
 	if r.soft.tries == 0 {
 		r.err, r.hint = "", ""
@@ -241,6 +242,7 @@ func (d *decision) degrade(r *record, v view) {
 	if r.trouble.IsZero() {
 		r.trouble = d.now
 	}
+	r.told = cmp.Or(r.told, r.trouble)
 	d.emit(Event{Kind: EventDegraded, Service: r.wanted.Name, Reason: v.reason, Hint: v.hint,
 		Attempt: len(r.failures), ExitCode: d.seen.Containers[r.wanted.Name].ExitCode})
 }

@@ -37,6 +37,7 @@ type record struct {
 	lost      bool      // its container vanished after it was up
 	goodSince time.Time // by our own clock: the engine's may be another machine's
 	trouble   time.Time // when the present trouble was noticed
+	told      time.Time // when what was told as degraded was noticed; zero once it was told as recovered
 	heal      retry
 	firstTry  bool  // the only attempt was the first start of all, which is no heal
 	soft      retry // stop, adoption, following: what is done to a service that is not sick

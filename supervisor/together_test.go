@@ -105,3 +105,55 @@ func TestHealedTogetherUnlessGivenUp(t *testing.T) {
 		}
 	})
 }
+
+// A restart that waits for a person keeps nobody else waiting: e stands on b, which is to be restarted and cannot be, and follows c.
+func TestARequestThatWaitsHoldsNobodyBack(t *testing.T) {
+	w := Wanted{Services: map[string]Service{
+		"a": {Healthcheck: true, NoHeal: true},
+		"b": {Healthcheck: true, DependsOn: []Dependency{{Service: "a", Condition: Healthy, Required: true}}},
+		"c": {Healthcheck: true},
+		"e": {DependsOn: []Dependency{{Service: "b", Required: true}, {Service: "c", Condition: Healthy, Required: true, Restart: true}}},
+	}}
+	simulate(t, w, func(r *rig) {
+		r.phase(AllHealthy)
+		r.kill("a")
+		r.phase(Degraded)
+		r.taken()
+		asked := make(chan error, 1)
+		go func() { asked <- r.Restart(r.t.Context(), "b") }()
+		r.after(time.Second)
+		r.sicken("c")
+		r.after(time.Minute)
+		r.want("restart c", "restart e")
+		if err := r.Restart(r.t.Context(), "a"); err != nil {
+			r.t.Error(err)
+		}
+		if err := <-asked; err != nil {
+			r.t.Error(err)
+		}
+		r.want("start a", "restart b")
+	})
+}
+
+// What somebody just had started is no longer what others wait for a person for.
+func TestNobodyIsStuckBesideAStart(t *testing.T) {
+	p := &policy{Options{Rand: func() float64 { return 0 }}.withDefaults()}
+	w := named(Wanted{Services: map[string]Service{
+		"a": {NoHeal: true, Healthcheck: true},
+		"b": {DependsOn: []Dependency{{Service: "a", Condition: Healthy, Required: true}}},
+	}})
+	look := func(st state, a Container) (state, []Action) {
+		st, actions, _ := p.decide(st, w, Seen{Containers: map[string]Container{"a": a, "b": {ID: "b"}}}, epoch)
+		return st, actions
+	}
+	st, _ := look(state{services: map[string]*record{}}, up(HealthHealthy))
+	st = st.finish(Action{Kind: ActionStart, Service: "b"}, nil)
+	dead := Container{ID: "i", ExitCode: 1, Instance: "i@1", StartedAt: epoch}
+	if st, _ = look(st, dead); !st.services["b"].view.stuck {
+		t.Errorf("before: %+v", st.services["b"].view)
+	}
+	st.services["a"].requested = true
+	if st, actions := look(st, dead); len(actions) != 1 || actions[0].Service != "a" || st.services["b"].view.stuck {
+		t.Errorf("%+v, %+v", actions, st.services["b"].view)
+	}
+}
