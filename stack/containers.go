@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,7 +65,7 @@ func (e *Engine) Containers(ctx context.Context, p *Project) (map[string]Contain
 	return seen, nil
 }
 
-// Container inspects the container of one service, or returns ErrNoContainer.
+// Container inspects the container of one service, also one that was renamed, or returns ErrNoContainer.
 func (e *Engine) Container(ctx context.Context, p *Project, service string) (Container, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -73,7 +74,24 @@ func (e *Engine) Container(ctx context.Context, p *Project, service string) (Con
 		return Container{}, fmt.Errorf("service %s: %w", service, ErrNoContainer)
 	}
 	c, err := e.inspect(ctx, name)
+	if cerrdefs.IsNotFound(err) {
+		c, err = e.renamed(ctx, p, service, err)
+	}
 	return c, wrapContainer(err, "inspect container %s", name)
+}
+
+// renamed finds the container of a service that does not have its name, as after `docker rename`: Create takes it for the
+// service's too. It returns absent when there is none.
+func (e *Engine) renamed(ctx context.Context, p *Project, service string, absent error) (Container, error) {
+	list, err := e.list(ctx, p)
+	if err != nil {
+		return Container{}, err
+	}
+	i := slices.IndexFunc(list, func(c Container) bool { return c.Service == service })
+	if i < 0 {
+		return Container{}, absent
+	}
+	return e.inspect(ctx, list[i].ID)
 }
 
 // list names the project's containers, without states.
