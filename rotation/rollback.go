@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"minibot/database"
 	"minibot/secrets"
 )
 
@@ -101,7 +102,11 @@ func (r *run) revert(ctx context.Context) error {
 			if c.next.IsZero() { // pending is empty: what the database has is not known
 				return r.ensure(ctx, c, c.credentials().Current)
 			}
-			return r.patiently(ctx, c, func() error { return c.db.Revert(ctx, c.credentials()) })
+			err := r.patiently(ctx, c, func() error { return c.db.Revert(ctx, c.credentials()) })
+			if errors.Is(err, database.ErrRefused) { // it has neither: what was in force was overwritten meanwhile
+				return r.ensure(ctx, c, c.credentials().Current)
+			}
+			return err
 		})
 		if err != nil {
 			return err

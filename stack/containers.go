@@ -3,9 +3,11 @@ package stack
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/compose/v5/pkg/api"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
@@ -42,7 +44,7 @@ func (e *Engine) Containers(ctx context.Context, p *Project) (map[string]Contain
 	return p.byService(all), nil
 }
 
-// Container inspects the container of one service, or returns ErrNoContainer.
+// Container inspects the container of one service, also one that was renamed, or returns ErrNoContainer.
 func (e *Engine) Container(ctx context.Context, p *Project, service string) (Container, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -51,7 +53,24 @@ func (e *Engine) Container(ctx context.Context, p *Project, service string) (Con
 		return Container{}, fmt.Errorf("service %s: %w", service, ErrNoContainer)
 	}
 	c, err := e.inspect(ctx, name)
+	if cerrdefs.IsNotFound(err) {
+		c, err = e.renamed(ctx, p, service, err)
+	}
 	return c, wrapContainer(err, "inspect container %s", name)
+}
+
+// renamed finds the container of a service that does not have its name, as after `docker rename`: Create takes it for the
+// service's too. It returns absent when there is none.
+func (e *Engine) renamed(ctx context.Context, p *Project, service string, absent error) (Container, error) {
+	list, err := e.list(ctx, p)
+	if err != nil {
+		return Container{}, err
+	}
+	i := slices.IndexFunc(list, func(c listed) bool { return c.Service == service })
+	if i < 0 {
+		return Container{}, absent
+	}
+	return e.inspect(ctx, list[i].ID)
 }
 
 // list names the project's containers, and says in short how they are.

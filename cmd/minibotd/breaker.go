@@ -54,3 +54,25 @@ func (f *inFlight) add(n int) int {
 	f.n += n
 	return f.n
 }
+
+// turn is a lock that may be held across calls to a store or an engine. Unlike one of a mutex, a wait for it is a wait to
+// testing/synctest too.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+// Lock waits for the turn.
+func (t turn) Lock() { t <- struct{}{} }
+
+// Unlock ends it.
+func (t turn) Unlock() { <-t }
+
+// TryLock takes the turn unless another has it, and tells whether it did.
+func (t turn) TryLock() bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}

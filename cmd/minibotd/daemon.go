@@ -60,10 +60,10 @@ type daemon struct {
 
 	failures   chan failure  // runs whose last lines are to be kept
 	unfinished chan struct{} // holds one token when a change was left unfinished
-	refreshing sync.Mutex    // one refresh at a time
-	promoting  sync.Mutex    // held from a promotion until what it brought is read: it is no change by hand
-	opening    sync.Mutex    // one opening of the store, or move to another, at a time
-	auditing   sync.Mutex    // one audit at a time
+	refreshing turn          // one refresh at a time
+	promoting  turn          // held from a promotion until what it brought is read: it is no change by hand
+	opening    turn          // one opening of the store, or move to another, at a time
+	auditing   turn          // one audit at a time
 	lock       lock          // what is known of a lockdown
 
 	mu        sync.Mutex
@@ -97,8 +97,10 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 		store: newLateStore(), lastLines: map[string][]string{}, refused: map[secrets.Name]time.Time{},
 		again: make(chan chan error), started: make(chan struct{}), unfinished: make(chan struct{}, 1),
 		failures: make(chan failure, 64), revisions: map[string]uint64{},
+		refreshing: newTurn(), promoting: newTurn(), opening: newTurn(), auditing: newTurn(),
 	}
 	d.lock.file, d.lock.nudge = lockdown.In(paths), make(chan struct{}, 1)
+	d.lock.heeding, d.lock.killing = newTurn(), newTurn()
 	d.lock.record = d.lock.file.Read()
 	d.world = &world{host: cfg.DockerHost, dial: dial, log: log, refuse: d.forbidden, feeding: make(chan struct{}, 1), onChange: func(service, message string) {
 		d.record(control.Event{Kind: "progress", Service: service, Message: message})

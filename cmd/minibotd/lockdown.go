@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"minibot/control"
@@ -28,8 +27,8 @@ type lock struct {
 	file    lockdown.File
 	running breaker       // changes and orders: a lockdown cancels them
 	nudge   chan struct{} // has enforce look at once
-	heeding sync.Mutex    // one look at the record at a time
-	killing sync.Mutex    // one kill at a time
+	heeding turn          // one look at the record at a time
+	killing turn          // one kill at a time
 
 	record   *lockdown.Record // as last read; guarded by daemon.mu, as is all below
 	trouble  error            // why something may run although it must not
