@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,10 +28,17 @@ type told struct {
 	*rig
 	t     *testing.T
 	begin time.Time
-	heard []heard
+	mu    sync.Mutex
+	all   []heard
 	fail  func() error // what sending comes to; nil succeeds
 	stop  func()       // waits for the end
 	now   map[string]Condition
+}
+
+// pass lets time go by, until all have come to rest.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
 }
 
 // tells starts a notifier in a bubble. file may be one that another left.
@@ -47,7 +55,9 @@ func tells(t *testing.T, c config.Notify, file string) *told {
 				return err
 			}
 		}
-		x.heard = append(x.heard, heard{time.Since(x.begin), m})
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.all = append(x.all, heard{time.Since(x.begin), m})
 		return nil
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -56,6 +66,13 @@ func tells(t *testing.T, c config.Notify, file string) *told {
 	x.stop = func() { cancel(); <-done }
 	t.Cleanup(x.stop)
 	return x
+}
+
+// heard is what came so far.
+func (x *told) heard() []heard {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Clone(x.all)
 }
 
 // see says how a service stands now, and lets time pass.
@@ -67,14 +84,14 @@ func (x *told) see(service, kind string, then time.Duration) {
 	}
 	x.See(Picture{Phase: "degraded", Conditions: conditions, Whole: true})
 	if then > 0 {
-		<-time.After(then)
+		pass(then)
 	}
 	synctest.Wait()
 }
 
 func (x *told) said() string {
 	var all []string
-	for _, h := range x.heard {
+	for _, h := range x.heard() {
 		all = append(all, fmt.Sprintf("%v %s %s", h.after, h.message.Service, h.message.Event))
 	}
 	return strings.Join(all, ", ")
@@ -97,7 +114,7 @@ func TestATroubleAndItsEndAreTold(t *testing.T) {
 		x.see("redis", Unknown, time.Minute) // restarting
 		x.see("redis", Well, time.Minute)
 		x.want("2m0s redis degraded, 5m0s redis recovered")
-		m := x.heard[0].message
+		m := x.heard()[0].message
 		if m.Reason != "reason of degraded" || m.Host != "mini" || m.Phase != "degraded" || m.Seq != 5 || !m.Time.Equal(x.begin.Add(2*time.Minute)) {
 			t.Errorf("%+v", m)
 		}
@@ -137,7 +154,7 @@ func TestWhatIsAskedForIsTold(t *testing.T) {
 				x.see("a", Well, time.Hour)
 			}
 			var got []string
-			for _, h := range x.heard {
+			for _, h := range x.heard() {
 				got = append(got, h.message.Event)
 			}
 			if strings.Join(got, " ") != test.want {
@@ -160,15 +177,15 @@ func TestFlappingIsToldSeldomAndTheEndAlways(t *testing.T) {
 			}
 			last := []string{Well, Degraded}[random.IntN(2)]
 			x.see("a", last, time.Hour)
-			for i := range x.heard {
-				if i >= 2 && x.heard[i].after-x.heard[i-2].after < 30*time.Minute {
+			for i := range x.heard() {
+				if i >= 2 && x.heard()[i].after-x.heard()[i-2].after < 30*time.Minute {
 					t.Errorf("seed %d: three within half an hour: %v", seed, x.said())
 				}
-				if i >= 1 && x.heard[i].message.Event == x.heard[i-1].message.Event {
+				if i >= 1 && x.heard()[i].message.Event == x.heard()[i-1].message.Event {
 					t.Errorf("seed %d: told twice: %v", seed, x.said())
 				}
 			}
-			if n := len(x.heard); n < 10 || (x.heard[n-1].message.Event == recovered) != (last == Well) {
+			if n := len(x.heard()); n < 10 || (x.heard()[n-1].message.Event == recovered) != (last == Well) {
 				t.Errorf("seed %d: the end is %q: %v", seed, last, x.said())
 			}
 		})
@@ -181,13 +198,13 @@ func TestManyServicesAtOnceAreNoStorm(t *testing.T) {
 		for i := range 200 {
 			x.see(fmt.Sprint("s", i), Degraded, 0)
 		}
-		<-time.After(29 * time.Minute)
-		if len(x.heard) != perWay {
-			t.Errorf("%d messages", len(x.heard))
+		pass(29 * time.Minute)
+		if len(x.heard()) != perWay {
+			t.Errorf("%d messages", len(x.heard()))
 		}
-		<-time.After(4 * time.Hour)
-		if len(x.heard) != 200 {
-			t.Errorf("%d messages in the end", len(x.heard))
+		pass(4 * time.Hour)
+		if len(x.heard()) != 200 {
+			t.Errorf("%d messages in the end", len(x.heard()))
 		}
 	})
 }
@@ -201,7 +218,7 @@ func TestARestartTellsNothingTwice(t *testing.T) {
 		first.stop()
 		second := tells(t, config.Notify{}, first.o.File)
 		second.See(Picture{Phase: "waiting-for-store", Conditions: map[string]Condition{"": {Kind: Unknown}}})
-		<-time.After(time.Minute)
+		pass(time.Minute)
 		second.now = map[string]Condition{"stays": {Kind: Unknown}, "mends": {Kind: Unknown}}
 		second.see("mends", Unknown, time.Minute)
 		second.see("stays", Degraded, time.Minute)
@@ -249,7 +266,7 @@ func TestAWayThatFailsTellsHowItStandsInTheEnd(t *testing.T) {
 		x.see("a", Degraded, 2*time.Hour)
 		x.see("a", Well, time.Hour)
 		x.see("a", Degraded, 4*time.Hour)
-		if len(x.heard) != 1 || x.heard[0].message.Event != Degraded || len(attempts) > 12 || attempts[1] != 5*time.Minute || attempts[2] != 15*time.Minute {
+		if len(x.heard()) != 1 || x.heard()[0].message.Event != Degraded || len(attempts) > 12 || attempts[1] != 5*time.Minute || attempts[2] != 15*time.Minute {
 			t.Errorf("%s; tried %v", x.said(), attempts)
 		}
 		if n := strings.Count(x.log.String(), "was not sent"); n != 1 || !strings.Contains(x.log.String(), "are sent again") {
@@ -271,8 +288,8 @@ func TestSeeNeverBlocks(t *testing.T) {
 			t.Errorf("%d are under way after %v", sending, time.Since(x.begin))
 		}
 		close(release)
-		<-time.After(time.Hour)
-		if last := x.heard[len(x.heard)-1].message.Event; last != Degraded || len(x.heard) > 3 {
+		pass(time.Hour)
+		if last := x.heard()[len(x.heard())-1].message.Event; last != Degraded || len(x.heard()) > 3 {
 			t.Errorf("%s", x.said())
 		}
 	})
@@ -283,23 +300,30 @@ func TestTheHeartbeatIsCalledWhileHealthy(t *testing.T) {
 		x := tells(t, config.Notify{HeartbeatURL: "https://example.com/x", HeartbeatEvery: "1m"}, "")
 		x.stop()
 		var calls []time.Duration
+		var mu sync.Mutex
 		var fails error
 		x.heartbeat = func(context.Context) error {
+			mu.Lock()
+			defer mu.Unlock()
 			calls = append(calls, time.Since(x.begin).Round(time.Second))
 			return fails
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); x.Serve(ctx) }()
-		<-time.After(150 * time.Second)
+		pass(150 * time.Second)
 		for _, healthy := range []bool{true, false, true} {
 			x.See(Picture{Healthy: healthy})
-			<-time.After(2 * time.Minute)
+			pass(2 * time.Minute)
 		}
+		mu.Lock()
 		fails = errors.New("it answers 500")
-		<-time.After(5 * time.Minute)
+		mu.Unlock()
+		pass(5 * time.Minute)
+		mu.Lock()
 		fails = nil
-		<-time.After(time.Minute)
+		mu.Unlock()
+		pass(time.Minute)
 		cancel()
 		<-done
 		want := []time.Duration{180, 240, 420, 480, 540, 600, 660, 720, 780, 840}
