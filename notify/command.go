@@ -71,7 +71,7 @@ func (n *Notifier) environment(m Message) []string {
 	env := []string{"PATH=" + searchPath, "HOME=" + n.o.User, "LANG=C.UTF-8"}
 	for _, v := range [...]struct{ name, value string }{
 		{"EVENT", m.Event}, {"SERVICE", m.Service}, {"REASON", m.Reason}, {"HINT", m.Hint}, {"HOST", m.Host},
-		{"TIME", m.Time.Format(time.RFC3339)}, {"PHASE", m.Phase}, {"SEQ", strconv.FormatUint(m.Seq, 10)}, {"HOME", n.o.Home},
+		{"TIME", m.Time.Format(time.RFC3339)}, {"PHASE", m.Phase}, {"SEQ", strconv.FormatUint(m.Seq, 10)}, {"TEXT", m.Text}, {"HOME", n.o.Home},
 	} {
 		env = append(env, "MINIBOT_"+v.name+"="+strings.ReplaceAll(v.value, "\x00", " "))
 	}

@@ -39,7 +39,7 @@ func inside(t *testing.T, hook, name string) string {
 }
 
 var sample = Message{Event: Degraded, Service: "redis", Reason: "it said \"no\"\nand 'left' \x00", Hint: "minibotd logs redis", Host: "mini",
-	Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Phase: "degraded", Seq: 42}
+	Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Phase: "degraded", Seq: 42, Text: "words"}
 
 // All that a hook gets is the message, in JSON and in words, and an environment that has nothing of the daemon's.
 func TestWhatAHookGets(t *testing.T) {
@@ -62,7 +62,7 @@ func TestWhatAHookGets(t *testing.T) {
 	})
 	slices.Sort(environ)
 	want := []string{"HOME=/u", "LANG=C.UTF-8", "MINIBOT_EVENT=degraded", "MINIBOT_HINT=minibotd logs redis", "MINIBOT_HOME=/h", "MINIBOT_HOST=mini", "MINIBOT_PHASE=degraded",
-		"MINIBOT_REASON=it said \"no\"\nand 'left'  ", "MINIBOT_SEQ=42", "MINIBOT_SERVICE=redis", "MINIBOT_TIME=2026-01-02T03:04:05Z", "PATH=" + searchPath}
+		"MINIBOT_REASON=it said \"no\"\nand 'left'  ", "MINIBOT_SEQ=42", "MINIBOT_SERVICE=redis", "MINIBOT_TEXT=words", "MINIBOT_TIME=2026-01-02T03:04:05Z", "PATH=" + searchPath}
 	if !slices.Equal(environ, want) {
 		t.Errorf("environment %q\nwant        %q", environ, want)
 	}
@@ -172,8 +172,11 @@ func TestAMessageHoldsNoValue(t *testing.T) {
 	r := newRig(t, config.Notify{Command: []string{"/stand-in"}})
 	r.See(Picture{Conditions: map[string]Condition{"a": {Kind: Degraded, Reason: "password canary-of-the-store " + strings.Repeat("é", 5000), Hint: "type canary-of-the-store"}}})
 	m, _ := r.next(r.ways[0], time.Now())
-	if m == nil || !strings.Contains(m.Reason, "password [redacted]") || len(m.Reason) > maxText || len(r.environment(*m)) != 12 {
+	if m == nil || !strings.Contains(m.Reason, "password [redacted]") || len(m.Reason) > maxText || len(r.environment(*m)) != 13 {
 		t.Fatalf("%+v", m)
+	}
+	if !strings.HasPrefix(m.Text, "mini: a: degraded: password [redacted] é") || !strings.HasSuffix(m.Text, "… (type [redacted])") {
+		t.Error(m.Text)
 	}
 	text, err := json.Marshal(m)
 	quiet(t, "the message", string(text)+strings.Join(r.environment(*m), " "))

@@ -9,6 +9,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -65,7 +66,23 @@ type Message struct {
 	Host    string    `json:"host"`
 	Time    time.Time `json:"time"` // when it was noticed
 	Phase   string    `json:"phase"`
-	Seq     uint64    `json:"seq"` // of the newest event then
+	Seq     uint64    `json:"seq"`  // of the newest event then
+	Text    string    `json:"text"` // the others in a line, for who shows nothing else
+}
+
+// worded is m with its text.
+func (m Message) worded() Message {
+	m.Text = cmp.Or(m.Service, "the stack") + ": " + m.Event
+	if m.Host != "" {
+		m.Text = m.Host + ": " + m.Text
+	}
+	if m.Reason != "" {
+		m.Text += ": " + m.Reason
+	}
+	if m.Hint != "" {
+		m.Text += " (" + m.Hint + ")"
+	}
+	return m
 }
 
 // Options are what a Notifier is made of. Config is a valid one.
@@ -237,8 +254,9 @@ func (n *Notifier) next(w *way, now time.Time) (*Message, time.Duration) {
 			wait = min(wait, later)
 			continue
 		}
-		return &Message{Event: event, Service: subject, Reason: n.short(c.Reason), Hint: n.short(c.Hint), Host: n.o.Host,
-			Time: n.since[subject].at, Phase: n.picture.Phase, Seq: c.Seq}, 0
+		message := Message{Event: event, Service: subject, Reason: n.short(c.Reason), Hint: n.short(c.Hint), Host: n.o.Host,
+			Time: n.since[subject].at, Phase: n.picture.Phase, Seq: c.Seq}.worded()
+		return &message, 0
 	}
 	return nil, wait
 }
@@ -334,7 +352,7 @@ func (n *Notifier) Test(ctx context.Context) []Result {
 	n.mu.Lock()
 	phase := n.picture.Phase
 	n.mu.Unlock()
-	m := Message{Event: tested, Reason: "minibotd notify --test was typed", Host: n.o.Host, Time: time.Now(), Phase: phase}
+	m := Message{Event: tested, Reason: "minibotd notify --test was typed", Host: n.o.Host, Time: time.Now(), Phase: phase}.worded()
 	var results []Result
 	for _, w := range n.ways {
 		results = append(results, Result{w.name, w.try(ctx, m)})

@@ -4,11 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"minibot/config"
 	"minibot/control"
 	"minibot/hint"
 	"minibot/notify"
@@ -153,5 +157,48 @@ func TestTroublesReachAProgram(t *testing.T) {
 	}
 	if log := in.log.String(); !strings.Contains(log, "the hook has locked-down") || strings.Contains(log, tinyCanary) {
 		t.Errorf("the log: %s", log)
+	}
+}
+
+// What docs/notify.md shows is a valid configuration, a script that a shell reads, and a message as it is sent.
+func TestExamplesOfNotify(t *testing.T) {
+	text, err := os.ReadFile("../../docs/notify.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := func(kind string) string {
+		_, after, _ := strings.Cut(string(text), "```"+kind+"\n")
+		inside, _, found := strings.Cut(after, "```")
+		if !found {
+			t.Fatalf("there is no block %s", kind)
+		}
+		return inside
+	}
+	home := t.TempDir()
+	if err := os.WriteFile(filepath.Join(home, "config.toml"), []byte(block("toml")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(home)
+	if want := config.Default().Notify; err != nil || !slices.Equal(cfg.Notify.On, want.On) || cfg.Notify.Repeat != want.Repeat || cfg.Notify.HeartbeatEvery != want.HeartbeatEvery {
+		t.Errorf("%+v, %v", cfg.Notify, err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-n")
+	cmd.Stdin = strings.NewReader(block("sh"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%s: %v", out, err)
+	}
+	decoder := json.NewDecoder(strings.NewReader(block("json")))
+	decoder.DisallowUnknownFields()
+	var m notify.Message
+	if err := decoder.Decode(&m); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := json.Marshal(m); err != nil || string(again)+"\n" != block("json") {
+		t.Errorf("%s, %v", again, err)
+	}
+	for _, kind := range config.NotifyKinds {
+		if !strings.Contains(string(text), "| `"+kind+"` |") {
+			t.Errorf("%s is not explained", kind)
+		}
 	}
 }
