@@ -62,6 +62,7 @@ var allowed = map[string][]string{
 	"minibot/awake":                 {"minibot/hint"},
 	"minibot/plan":                  {"minibot/secrets", "minibot/hint", "minibot/control", "minibot/rotation", "minibot/stack"},
 	"minibot/lockdown":              {"minibot/secrets", "minibot/hint", "minibot/config", "minibot/control", "minibot/rotation", "minibot/stack"},
+	"minibot/notify":                {"minibot/secrets", "minibot/hint", "minibot/config", "minibot/process"},
 	"minibot/launchd":               {"minibot/hint", "minibot/process"},
 	"minibot/launchd/launchdtest":   {"minibot/launchd/launchdtest"},
 	"minibot/takeover":              {"minibot/secrets", "minibot/hint", "minibot/config", "minibot/stack", "minibot/launchd"},

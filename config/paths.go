@@ -23,6 +23,7 @@ type Paths struct {
 	Events     string // the event log
 	Intent     string // what a person wants to be down
 	Rotation   string // journal of rotations
+	Notify     string // what was told to whom
 	Migration  string // the record of a move to another store
 	LogDir     string
 }
@@ -61,6 +62,7 @@ func NewPaths(home string) (Paths, error) {
 		Events:     filepath.Join(state, "events.jsonl"),
 		Intent:     filepath.Join(state, "intent.json"),
 		Rotation:   filepath.Join(state, "rotation.jsonl"),
+		Notify:     filepath.Join(state, "notify.json"),
 		Migration:  filepath.Join(state, "migration.json"),
 		LogDir:     filepath.Join(home, "log"),
 	}

@@ -9,10 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
+	"minibot/hint"
 	"minibot/secrets"
 )
 
@@ -135,9 +135,9 @@ func (l *EventLog) Append(e Event) error {
 		e.Time = time.Now()
 	}
 	e = redacted(l.Redact, e)
-	e.Message = cut(e.Message, maxMessage)
+	e.Message = hint.Cut(e.Message, maxMessage)
 	for _, text := range []*string{&e.Kind, &e.Service, &e.Secret} {
-		*text = cut(*text, maxEventName)
+		*text = hint.Cut(*text, maxEventName)
 	}
 	e.Seq = l.last + 1
 	l.remember(e)
@@ -147,15 +147,6 @@ func (l *EventLog) Append(e Event) error {
 		return fmt.Errorf("append to event log: %w", err)
 	}
 	return nil
-}
-
-// cut shortens text to at most so many bytes, of whole characters.
-func cut(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	const mark = "…"
-	return strings.ToValidUTF8(text[:most-len(mark)], "") + mark
 }
 
 // Last is the number of the newest event, 0 where there is none.

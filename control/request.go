@@ -55,9 +55,9 @@ func (op Operation) check() error {
 		return err
 	}
 	switch op.Verb {
-	case VerbReload:
+	case VerbReload, VerbNotify:
 		if op.Service != "" {
-			return fmt.Errorf("%w: reload takes no service", ErrUsage)
+			return fmt.Errorf("%w: %s takes no service", ErrUsage, op.Verb)
 		}
 	case VerbRestart, VerbPause, VerbResume:
 		if op.Service == "" {

@@ -129,12 +129,13 @@ type Progress struct {
 // Verb is an operation on the stack.
 type Verb string
 
-// The verbs. Reload takes no service; restart, pause and resume want one; for start and stop, none means all. Those about a lockdown take none.
+// The verbs. Reload and notify take no service; restart, pause and resume want one; for start and stop, none means all. Those about a lockdown take none.
 const (
 	VerbReload     Verb = "reload"
 	VerbRestart    Verb = "restart"
 	VerbStart      Verb = "start"
 	VerbStop       Verb = "stop"
+	VerbNotify     Verb = "notify"     // a message is sent to each that config.toml names, as a test
 	VerbPause      Verb = "pause"      // a service is not healed for Seconds
 	VerbResume     Verb = "resume"     // it is healed again
 	VerbLockdown   Verb = "lockdown"   // Reason

@@ -141,6 +141,7 @@ var checks = []check{
 	{"session", (*visit).session, onMac},
 	{"linger", (*visit).linger, onSystemd},
 	{"daemon", (*visit).daemon, nil},
+	{"notify", (*visit).notify, nil},
 	{"versions", (*visit).versions, nil},
 	{"filevault", (*visit).fileVault, onMac},
 	{"auto-login", (*visit).autoLogin, onMac},

@@ -16,3 +16,15 @@ func TestWordIsOneOfAShell(t *testing.T) {
 		}
 	}
 }
+
+func TestCut(t *testing.T) {
+	for _, test := range []struct {
+		text string
+		most int
+		want string
+	}{{"", 3, ""}, {"abc", 3, "abc"}, {"abcd", 3, "…"}, {"abcdef", 5, "ab…"}, {"aéé", 5, "aéé"}, {"aééé", 5, "a…"}} {
+		if got := hint.Cut(test.text, test.most); got != test.want {
+			t.Errorf("%q to %d: %q", test.text, test.most, got)
+		}
+	}
+}

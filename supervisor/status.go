@@ -54,6 +54,8 @@ type ServiceStatus struct {
 	Settled     bool // is as it is wanted: up, completed, or stopped on request
 	Stuck       bool // goes on only when a person acts
 	Failed      bool // fails, or has failed and was not well for Options.ResetAfter since
+	GaveUp      bool // Stuck, because the attempts that its policy allows have failed
+	Flapping    bool // was healed again and again over hours
 }
 
 // Service returns the status of one service.
@@ -125,7 +127,7 @@ func needsSecrets(wanted Wanted) bool {
 func summarizeService(name string, r *record, c Container, now time.Time) ServiceStatus {
 	status := ServiceStatus{Name: name, State: r.view.state, Restarts: r.restarts, Since: r.view.since,
 		Reason: r.view.reason, Hint: r.view.hint, Container: c.Name,
-		Settled: r.view.settled, Stuck: r.view.stuck, Failed: !r.trouble.IsZero() || r.degraded || r.gaveUp || r.heal.tries > 0}
+		Settled: r.view.settled, Stuck: r.view.stuck, Failed: !r.trouble.IsZero() || r.degraded || r.gaveUp || r.heal.tries > 0, GaveUp: r.gaveUp, Flapping: r.flapping}
 	if c.Running {
 		status.Since = c.StartedAt
 		status.Health = [...]string{"", "starting", "healthy", "unhealthy"}[c.Health]

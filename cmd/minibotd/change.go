@@ -23,7 +23,11 @@ func (d *daemon) Secrets(ctx context.Context) ([]control.Secret, error) {
 	if err := d.ready(ctx); err != nil { // what is required is not known
 		return nil, err
 	}
-	return d.rows(ctx)
+	rows, err := d.rows(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return d.withNotify(rows), nil
 }
 
 func (d *daemon) rows(ctx context.Context) ([]control.Secret, error) {

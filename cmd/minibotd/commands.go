@@ -63,7 +63,7 @@ func (c *commands) root() *cobra.Command {
 	root.AddCommand(c.runCommand(), c.statusCommand(), c.eventsCommand(), c.logsCommand(),
 		c.reloadCommand(), c.restartCommand(), c.stopCommand(), c.startCommand(), c.pauseCommand(), c.resumeCommand(),
 		c.lockdownCommand(), c.unlockCommand(), c.checkCommand(), c.auditCommand(), c.doctorCommand(), c.crashFilterCommand(),
-		c.installCommand(), c.uninstallCommand(), c.kickstartCommand(), c.adoptCommand())
+		c.installCommand(), c.uninstallCommand(), c.kickstartCommand(), c.adoptCommand(), c.notifyCommand())
 	return root
 }
 

@@ -16,6 +16,7 @@ import (
 	"minibot/control"
 	"minibot/hint"
 	"minibot/lockdown"
+	"minibot/notify"
 	"minibot/rotation"
 	"minibot/secrets"
 	"minibot/stack"
@@ -54,6 +55,7 @@ type daemon struct {
 	supervisor *supervisor.Supervisor
 	rotator    *rotation.Rotator
 	store      *lateStore
+	notifier   *notify.Notifier
 
 	again   chan chan error // asks until to try its step at once, and wants the outcome
 	started chan struct{}   // closed once the stack is loaded and supervised
@@ -110,6 +112,7 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 	d.rotator = rotation.New(d.store, journal, d.requirements, d.database, d, log)
 	d.rotator.At, d.rotator.Redact = crashPoint(), redact.Text
 	d.store.learn = d.learn
+	d.notifier = d.newNotifier()
 	d.setPhase(control.PhaseWaitingForStore, nil)
 	return d, nil
 }
@@ -117,9 +120,10 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 // Serve runs until ctx ends; the stack stays up. hangup asks for a reload.
 func (d *daemon) Serve(ctx context.Context, hangup <-chan struct{}) error {
 	watching, cancel := context.WithCancel(ctx)
-	var enforcer sync.WaitGroup
-	enforcer.Go(func() { d.enforce(watching) })
-	defer enforcer.Wait()
+	var always sync.WaitGroup // whatever the store and the compose file are like
+	always.Go(func() { d.enforce(watching) })
+	always.Go(func() { d.notify(watching) })
+	defer always.Wait()
 	defer cancel()
 	return d.serve(ctx, hangup)
 }

@@ -35,6 +35,8 @@ func (d *daemon) Operate(ctx context.Context, op control.Operation, report func(
 		return ending(d.compromise(ctx, op, say))
 	case control.VerbStop:
 		return ending(d.operate(ctx, op, say))
+	case control.VerbNotify:
+		return ending(d.testNotify(ctx, say))
 	}
 	return ending(d.unlessLockedDown(ctx, func(ctx context.Context) error { return d.operate(ctx, op, say) }))
 }

@@ -140,7 +140,7 @@ func (d *daemon) addSecrets(ctx context.Context, out control.Status) (control.St
 		}
 		return out, nil
 	}
-	out.Secrets = list
+	out.Secrets = d.withNotify(list)
 	return out, nil
 }
 
