@@ -39,7 +39,7 @@ func (l *ledger) look(h *history, s Service, c Container, cond condition) {
 	}
 	l.prev, l.create = s, h.wanted.Create
 	l.asked = !cond.running() && (l.asked || personal)
-	rests := h.now.Before(s.Maintenance) && !s.Stopped
+	rests := h.now.Before(s.Maintenance)
 	if l.rests && !rests && !l.exhausted {
 		l.attempts, l.times = 0, nil
 	}

@@ -82,7 +82,7 @@ func (d *decision) look(s Service, r *record) {
 // lookMaintenance tells of its begin and of its end, after which a sick service is tried at once.
 func (d *decision) lookMaintenance(s Service, r *record) {
 	until := time.Time{}
-	if d.now.Before(s.Maintenance) && !s.Stopped {
+	if d.now.Before(s.Maintenance) {
 		until = s.Maintenance
 		d.at(until)
 	}

@@ -83,6 +83,9 @@ func TestMaintenanceHindersNobody(t *testing.T) {
 		}
 		change(func(s *Service) { s.Stopped = true })
 		r.want("stop db")
+		if n := r.count(EventMaintenance); n != 1 {
+			r.t.Errorf("%d events", n)
+		}
 		change(func(s *Service) { s.Stopped = false })
 		r.want("start db", "restart app")
 		change(func(s *Service) { s.Revision++ }) // while it is well: no leave to start it later
