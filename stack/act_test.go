@@ -1,61 +1,33 @@
 package stack
 
 import (
-	"context"
-	"errors"
-	"net/http"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
+	"time"
 )
 
-// Many starts at once wait for one another, and one that nobody wants any more leaves the queue.
-func TestStartsAreBounded(t *testing.T) {
-	h := newHome(t)
-	var running, most, all atomic.Int32
-	release := make(chan struct{})
-	full := sync.OnceFunc(func() { close(release) })
-	h.other = func(w http.ResponseWriter, r *http.Request) {
-		if !strings.HasSuffix(r.URL.Path, "/start") {
-			http.NotFound(w, r)
-			return
-		}
-		all.Add(1)
-		now := running.Add(1)
-		for seen := most.Load(); now > seen && !most.CompareAndSwap(seen, now); seen = most.Load() {
-		}
-		if now == startsAtOnce {
-			full()
-		}
-		<-release
-		running.Add(-1)
-		w.WriteHeader(http.StatusNoContent)
-	}
-	e, err := Dial(t.Context(), h.serve("fake.sock", "20.10.24"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wait sync.WaitGroup
-	for range 3 * startsAtOnce {
-		wait.Go(func() {
-			if err := e.Start(t.Context(), "a"); err != nil {
-				t.Error(err)
-			}
+// One that does not obey is killed when the given time is over, and not after its own long one.
+func TestStopWithinAShorterTime(t *testing.T) {
+	r := newRig(t, `
+services:
+  a: { image: IMAGE, entrypoint: [/bin/sh, -c, "trap '' TERM; while :; do sleep 0.1; done"], stop_grace_period: 10m, mem_limit: 64m }
+`)
+	r.create()
+	r.start("a")
+	r.equal("memory limit", r.container("a").MemoryLimit, int64(64<<20))
+	for verb, act := range map[string]func(id string) error{
+		"restart": func(id string) error { return r.engine.Restart(t.Context(), id, time.Second) },
+		"stop":    func(id string) error { return r.engine.Stop(t.Context(), id, time.Second) },
+	} {
+		r.start("a")
+		var die Event
+		began := time.Now()
+		r.watching(func(events func(string) Event) {
+			r.must(act(r.container("a").ID))
+			die = events("die")
 		})
-	}
-	wait.Wait()
-	if most.Load() != startsAtOnce || all.Load() != 3*startsAtOnce {
-		t.Errorf("%d of %d at once", most.Load(), all.Load())
-	}
-	for range startsAtOnce {
-		if err := e.starting.lock(t.Context()); err != nil {
-			t.Fatal(err)
+		r.equal(verb+": exit code", die.ExitCode, 137)
+		if took := time.Since(began); took < time.Second || took > time.Minute {
+			t.Errorf("%s took %v", verb, took)
 		}
-	}
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := e.Start(gone, "a"); !errors.Is(err, context.Canceled) {
-		t.Errorf("in the queue: %v", err)
 	}
 }
