@@ -186,7 +186,7 @@ func (d *decision) churning(name string) string {
 			return false
 		}
 		restarted := r.busy != nil && (r.busy.Kind == ActionRestart || r.busy.Kind == ActionRecreate)
-		if (restarted || d.behind(s, r)) && !reaches(d.wanted.Services, dep, name) {
+		if (restarted || d.behind(s, r) && d.mayRestart(s)) && !reaches(d.wanted.Services, dep, name) {
 			found = dep
 		}
 		return found != ""
@@ -203,6 +203,13 @@ func (d *decision) behind(s Service, r *record) bool {
 			return false
 		}
 		return other.cond.running() && d.seen.Containers[dep.Service].Instance != known && !d.blocked(dep.Service, map[string]bool{})
+	})
+}
+
+// mayRestart tells whether a service that is behind will be restarted before long: nothing else that it needs is missing or degraded.
+func (d *decision) mayRestart(s Service) bool {
+	return s.Held == "" && !d.blocked(s.Name, map[string]bool{}) && !slices.ContainsFunc(s.DependsOn, func(dep Dependency) bool {
+		return dep.Required && !d.satisfied(dep) && d.st.services[dep.Service].degraded
 	})
 }
 

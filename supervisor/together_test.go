@@ -157,3 +157,48 @@ func TestNobodyIsStuckBesideAStart(t *testing.T) {
 		t.Errorf("%+v, %+v", actions, st.services["b"].view)
 	}
 }
+
+// One that would follow a dependency and cannot, for want of a secret or for another one that fails, keeps nobody waiting.
+func TestWhoCannotFollowHoldsNobodyBack(t *testing.T) {
+	for name, hinder := range map[string]func(*rig, Wanted){
+		"a secret is missing": func(r *rig, w Wanted) {
+			api := w.Services["api"]
+			api.Missing = []string{"TOKEN"}
+			w.Services["api"] = api
+			r.Apply(w)
+		},
+		"held": func(r *rig, w Wanted) {
+			api := w.Services["api"]
+			api.Held = "waits for something"
+			w.Services["api"] = api
+			r.Apply(w)
+		},
+		"another fails": func(r *rig, _ Wanted) {
+			r.set("side", func(s *script) { s.healthy = -time.Second })
+			r.sicken("side")
+			r.after(time.Minute)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := whole()
+			api := w.Services["api"]
+			api.DependsOn = append(api.DependsOn, Dependency{Service: "side", Condition: Healthy, Required: true})
+			w.Services["api"] = api
+			simulate(t, w, func(r *rig) {
+				r.phase(AllHealthy)
+				hinder(r, w)
+				r.after(time.Second)
+				r.sicken("db")
+				r.after(10 * time.Second)
+				r.taken()
+				r.kill("web")
+				r.kill("job")
+				r.after(10 * time.Second)
+				got := slices.DeleteFunc(r.taken(), func(action string) bool { return action == "restart side" })
+				if !slices.Equal(got, []string{"start web", "start job"}) {
+					t.Errorf("%q", got)
+				}
+			})
+		})
+	}
+}
