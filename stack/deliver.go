@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/docker/docker/api/types/container"
 
@@ -63,6 +64,10 @@ func (e *Engine) runKeeper(ctx context.Context, p *Project) (Container, error) {
 	if err != nil || c.Running {
 		return c, err
 	}
+	idle, err := e.idle(ctx, p)
+	if err != nil {
+		return c, err
+	}
 	err = e.Start(ctx, c.ID)
 	if errors.Is(err, ErrContainerStuck) {
 		if err = e.Remove(ctx, c.ID); err == nil {
@@ -75,7 +80,56 @@ func (e *Engine) runKeeper(ctx context.Context, p *Project) (Container, error) {
 	if c, err = e.Container(ctx, p, KeeperService); err == nil && !c.Running {
 		err = hint.Wrap(fmt.Errorf("container %s: it ended at once, with exit code %d", c.Name, c.ExitCode), "see `docker inspect %s`", c.Name)
 	}
+	if err == nil { // nobody held their memory
+		for _, service := range idle {
+			e.learn(place{p.Name, service}, record{Open: true, keeper: c.Instance, tidied: true})
+		}
+	}
 	return c, err
+}
+
+// idle are the services without a container that runs: the memory of their volumes is empty while the keeper does not run either.
+func (e *Engine) idle(ctx context.Context, p *Project) ([]string, error) {
+	list, err := e.list(ctx, p)
+	if err != nil {
+		return nil, wrap(err, "list the containers of project %s", p.Name)
+	}
+	busy := map[string]bool{}
+	for _, c := range list {
+		busy[c.Service] = busy[c.Service] || !c.ended()
+	}
+	var idle []string
+	for name := range p.Services {
+		if !busy[name] {
+			idle = append(idle, name)
+		}
+	}
+	return idle, nil
+}
+
+// running are the ids of the containers that run, by service, where the record of any service is not known; else it makes no call.
+func (e *Engine) running(ctx context.Context, p *Project, keeper Container) (map[string]string, error) {
+	unknown := false
+	e.mu.Lock()
+	for name, s := range p.Services {
+		r, there := e.known[place{p.Name, name}]
+		unknown = unknown || len(s.Files) > 0 && (!there || r.keeper != keeper.Instance || !r.tidied)
+	}
+	e.mu.Unlock()
+	if !unknown {
+		return nil, nil
+	}
+	list, err := e.list(ctx, p)
+	if err != nil {
+		return nil, wrap(err, "list the containers of project %s", p.Name)
+	}
+	running := map[string]string{}
+	for _, c := range list {
+		if strings.HasPrefix(c.state, container.StateRunning+" ") && c.Name == p.container(c.Service) {
+			running[c.Service] = c.ID
+		}
+	}
+	return running, nil
 }
 
 // conclude closes the records. Whatever instance runs now is stale: it was there before the files changed, or came
@@ -149,7 +203,7 @@ func (e *Engine) Stale(ctx context.Context, p *Project, seen map[string]Containe
 	}
 	records := make([]record, len(names))
 	err := forEach(ctx, names, func(ctx context.Context, i int, name string) (err error) {
-		records[i], err = e.recordOf(ctx, p, keeper, name)
+		records[i], err = e.recordOf(ctx, p, keeper, name, seen[name].ID)
 		return err
 	})
 	if err != nil {
@@ -178,7 +232,7 @@ func (e *Engine) MarkTaken(ctx context.Context, p *Project, service string) erro
 	if !keeper.Running {
 		return fmt.Errorf("container %s does not run", keeper.Name)
 	}
-	r, err := e.recordOf(ctx, p, keeper, service)
+	r, err := e.recordOf(ctx, p, keeper, service, "")
 	if err != nil {
 		return err
 	}

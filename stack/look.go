@@ -10,6 +10,7 @@ import (
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -264,6 +265,11 @@ var remark = regexp.MustCompile(`\(.*\)`)
 // summary reads the two words on a container's state in a list.
 func summary(state, status string) listed {
 	return listed{state: state + " " + remark.FindString(status), age: remark.ReplaceAllString(status, "")}
+}
+
+// ended tells whether a container does not run, as far as is known for sure.
+func (c listed) ended() bool {
+	return strings.HasPrefix(c.state, container.StateCreated+" ") || strings.HasPrefix(c.state, container.StateExited+" ")
 }
 
 // differs tells whether a container has changed since it was listed as old, or may have been started anew.

@@ -125,8 +125,12 @@ func (d *Prepared) prepare(ctx context.Context, values map[secrets.Name]secrets.
 	}
 	d.delivery = Delivery{Keeper: d.keeper.Instance, Incomplete: map[string][]secrets.Name{}}
 	names := slices.Sorted(maps.Keys(d.project.Services))
+	running, err := d.engine.running(ctx, d.project, d.keeper)
+	if err != nil {
+		return err
+	}
 	err = forEach(ctx, names, func(ctx context.Context, _ int, name string) error {
-		return d.engine.tidy(ctx, d.project, d.keeper, name)
+		return d.engine.tidy(ctx, d.project, d.keeper, name, running[name])
 	})
 	if err != nil {
 		return err
@@ -153,7 +157,7 @@ func (d *Prepared) order(ctx context.Context, service string, values map[secrets
 	if len(files) == 0 {
 		return nil
 	}
-	old, err := d.engine.recordOf(ctx, d.project, d.keeper, service)
+	old, err := d.engine.recordOf(ctx, d.project, d.keeper, service, "")
 	if err != nil || old.holds(files, values) {
 		return err
 	}

@@ -101,16 +101,25 @@ func fingerprint(salt []byte, files []File, values map[secrets.Name]secrets.Valu
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// readRecord reads a service's record through the keeper. A record that is absent, because nothing was ever
+// readRecord reads a service's record. A record that is absent, because nothing was ever
 // delivered, or torn, because something was killed while it was written, is an open one.
-func (e *Engine) readRecord(ctx context.Context, keeper Container, service string) (record, error) {
-	r, there, err := e.readRecordFile(ctx, keeper, service, recordFile)
+func (e *Engine) readRecord(ctx context.Context, keeper Container, service, running string) (record, error) {
+	r, there, err := e.readRecordFile(ctx, keeper, service, running, recordFile)
 	r.tidied = !there // a new volume, to which any delivery brings all files anew, over what another one had begun to stage
 	return r, err
 }
 
-func (e *Engine) readRecordFile(ctx context.Context, keeper Container, service, name string) (r record, there bool, err error) {
-	body, _, err := e.docker.CopyFromContainer(ctx, keeper.ID, path.Join(keeperRoot, service, stageDir, name))
+// readRecordFile reads through the service's own container, where running names one that runs: each call through the keeper has the engine
+// mount all volumes that the keeper holds.
+func (e *Engine) readRecordFile(ctx context.Context, keeper Container, service, running, name string) (r record, there bool, err error) {
+	var body io.ReadCloser
+	err = cerrdefs.ErrNotFound
+	if running != "" {
+		body, _, err = e.docker.CopyFromContainer(ctx, running, path.Join(secretsDir, stageDir, name))
+	}
+	if cerrdefs.IsNotFound(err) { // the container may be one without the volume
+		body, _, err = e.docker.CopyFromContainer(ctx, keeper.ID, path.Join(keeperRoot, service, stageDir, name))
+	}
 	if cerrdefs.IsNotFound(err) {
 		return record{Open: true, keeper: keeper.Instance}, false, nil
 	}
@@ -141,8 +150,9 @@ func firstFile(archive io.Reader) ([]byte, error) {
 	return data, err
 }
 
-// recordOf returns what is known of a service's volume, reading it through the keeper where nothing is.
-func (e *Engine) recordOf(ctx context.Context, p *Project, keeper Container, service string) (record, error) {
+// recordOf returns what is known of a service's volume, reading it where nothing is. running is the id of the service's container, if that
+// runs, and "" otherwise.
+func (e *Engine) recordOf(ctx context.Context, p *Project, keeper Container, service, running string) (record, error) {
 	at := place{p.Name, service}
 	e.mu.Lock()
 	r, there := e.known[at]
@@ -150,7 +160,7 @@ func (e *Engine) recordOf(ctx context.Context, p *Project, keeper Container, ser
 	if there && r.keeper == keeper.Instance {
 		return r, nil
 	}
-	r, err := e.readRecord(ctx, keeper, service)
+	r, err := e.readRecord(ctx, keeper, service, running)
 	if err == nil {
 		e.learn(at, r)
 	}

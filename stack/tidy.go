@@ -12,16 +12,16 @@ import (
 // tidy takes away what a delivery that was cut short left in a service's stage: killed between the copy and the
 // renames, together with the keeper or before its program was up, nobody else does. It looks once for each run of the
 // keeper and after each failure of our own, and costs a call then.
-func (e *Engine) tidy(ctx context.Context, p *Project, keeper Container, service string) error {
+func (e *Engine) tidy(ctx context.Context, p *Project, keeper Container, service, running string) error {
 	files := p.Services[service].Files
 	if len(files) == 0 {
 		return nil
 	}
-	r, err := e.recordOf(ctx, p, keeper, service)
+	r, err := e.recordOf(ctx, p, keeper, service, running)
 	if err != nil || r.tidied {
 		return err
 	}
-	begun, there, err := e.readRecordFile(ctx, keeper, service, nextRecordFile)
+	begun, there, err := e.readRecordFile(ctx, keeper, service, running, nextRecordFile)
 	if err != nil {
 		return err
 	}

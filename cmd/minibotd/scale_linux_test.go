@@ -70,15 +70,15 @@ services:
 
 // scaled is what a number of services cost.
 type scaled struct {
-	services                                  int
-	create, feed, starts, healthy, heal, idle time.Duration // idle: processor time in a minute
-	anonymous                                 int           // KiB
+	services                                         int
+	create, feed, starts, healthy, again, heal, idle time.Duration // again: of a new daemon; idle: processor time in a minute
+	anonymous                                        int           // KiB
 }
 
 func (s scaled) String() string {
 	second := func(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
-	return fmt.Sprintf("| %d | %s | %s | %s | %s | %d ms | %.1f MB | %d ms |", s.services, second(s.create), second(s.feed), second(s.starts), second(s.healthy),
-		s.heal.Milliseconds(), float64(s.anonymous)/1024, s.idle.Milliseconds())
+	return fmt.Sprintf("| %d | %s | %s | %s | %s | %s | %d ms | %.1f MB | %d ms |", s.services, second(s.create), second(s.feed), second(s.starts), second(s.healthy),
+		second(s.again), s.heal.Milliseconds(), float64(s.anonymous)/1024, s.idle.Milliseconds())
 }
 
 // processor is the processor time that the daemon has used so far.
@@ -157,6 +157,15 @@ func scale(t *testing.T, n int, interval string, minute time.Duration) scaled {
 	slices.Sort(heals)
 	s.heal = heals[2]
 	in.healthy(5 * time.Minute)
+	first := in.started("s0")
+	in.term()
+	begin = time.Now()
+	in.start()
+	in.healthy(5 * time.Minute)
+	s.again = time.Since(begin)
+	if in.started("s0") != first {
+		t.Error("the new daemon restarted s0")
+	}
 	before := in.processor()
 	pause := time.NewTimer(minute)
 	<-pause.C
@@ -173,7 +182,7 @@ func TestScale(t *testing.T) {
 	if os.Getenv("MINIBOT_SCALE") == "" {
 		interval, minute = "4s", time.Second
 	}
-	t.Log("| services | create | deliver | all started | all healthy | heal one | RssAnon | CPU a minute |")
+	t.Log("| services | create | deliver | all started | all healthy | new daemon | heal one | RssAnon | CPU a minute |")
 	for _, text := range strings.Split(cmp.Or(os.Getenv("MINIBOT_SCALE"), "40"), ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil {

@@ -112,9 +112,9 @@ func (w *stormy) rage(ended <-chan struct{}) {
 	}
 }
 
-// TestStormDelaysNoHeal kills services, each once, in turns without and in a storm of 5,000 events a second about all of them. With
+// TestHealInAStormOfEvents kills services, each once, in turns without and in a storm of 5,000 events a second about all of them. With
 // MINIBOT_STORM pairs of services, where that is more than a few, the median in the storm may be longer by 100 ms.
-func TestStormDelaysNoHeal(t *testing.T) {
+func TestHealInAStormOfEvents(t *testing.T) {
 	t.Parallel()
 	importStill(t)
 	pairs, err := strconv.Atoi(cmp.Or(os.Getenv("MINIBOT_STORM"), "2"))
