@@ -55,6 +55,7 @@ type EventLog struct {
 	path, dir string // the file, the folder of segments
 	limits    eventLimits
 	at        func(step string) error // called before each step of turning over, for tests
+	sync      func(*os.File) error    // (*os.File).Sync, but for tests
 
 	mu       sync.Mutex
 	file     *os.File // nil once closed
@@ -79,7 +80,7 @@ func OpenEventLog(path string) (*EventLog, error) { return openEventLog(path, de
 
 func openEventLog(path string, limits eventLimits) (*EventLog, error) {
 	l := &EventLog{path: path, dir: filepath.Join(filepath.Dir(path), segmentDir), limits: limits,
-		changed: make(chan struct{}), closing: make(chan struct{}), at: func(string) error { return nil }}
+		changed: make(chan struct{}), closing: make(chan struct{}), at: func(string) error { return nil }, sync: (*os.File).Sync}
 	if err := l.recover(); err != nil {
 		return nil, fmt.Errorf("open event log: %w", err)
 	}
@@ -274,7 +275,7 @@ func (l *EventLog) Close() error {
 	close(l.closing)
 	l.mu.Unlock()
 	l.work.Wait()
-	err := errors.Join(l.settle(l.turned), file.Sync(), file.Close())
+	err := errors.Join(l.settle(l.turned), l.sync(file), file.Close())
 	if err != nil {
 		return fmt.Errorf("close event log: %w", err)
 	}

@@ -117,7 +117,6 @@ func TestDamageIsPassedOverAndSaid(t *testing.T) {
 						if err != nil || e.Kind != "error" || from != next || to != e.Seq || from < hurt.first || to > hurt.last || !strings.HasSuffix(e.Message, path+" is damaged") {
 							t.Errorf("%+v, %v", e, err)
 						}
-						next = from
 					} else if e.Seq != next {
 						t.Errorf("%d comes, not %d", e.Seq, next)
 					}

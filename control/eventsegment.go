@@ -206,7 +206,7 @@ func (l *EventLog) tend() {
 		l.turned, l.unsynced = nil, false
 		l.mu.Unlock()
 		err := l.settle(turned)
-		err = errors.Join(err, l.step("sync", file.Sync), l.pack())
+		err = errors.Join(err, l.step("sync", func() error { return l.sync(file) }), l.pack())
 		l.mu.Lock()
 		err = errors.Join(err, l.prune(time.Now().Add(-l.limits.age)))
 		l.mu.Unlock()
@@ -221,7 +221,7 @@ func (l *EventLog) tend() {
 func (l *EventLog) settle(turned []*os.File) error {
 	var errs []error
 	for _, f := range turned {
-		errs = append(errs, f.Sync(), f.Close())
+		errs = append(errs, l.sync(f), f.Close())
 	}
 	if len(turned) > 0 {
 		errs = append(errs, l.step("sync folders", func() error { return errors.Join(syncDir(l.dir), syncDir(filepath.Dir(l.path))) }))
@@ -314,7 +314,7 @@ func (l *EventLog) writePacked(path string, in io.Reader) (size int64, err error
 	if _, err := io.Copy(zip, in); err != nil {
 		return 0, err
 	}
-	if err := errors.Join(zip.Close(), l.step("sync half", out.Sync)); err != nil {
+	if err := errors.Join(zip.Close(), l.step("sync half", func() error { return l.sync(out) })); err != nil {
 		return 0, err
 	}
 	return out.Seek(0, io.SeekEnd)

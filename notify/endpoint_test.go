@@ -84,7 +84,9 @@ func TestAnswersOfAWebhook(t *testing.T) {
 		{"200", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }, "", false, 0},
 		{"204", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "", false, 0},
 		{"a body without end", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 32<<20)) }, "", false, 0},
-		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL+"/"+canary, 307) }, "redirects (307)", true, 0},
+		{"redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, other.URL+"/"+canary, http.StatusTemporaryRedirect)
+		}, "redirects (307)", true, 0},
 		{"400", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no "+r.URL.String(), 400) }, "answers 400", true, 0},
 		{"404", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, "answers 404", true, 0},
 		{"408", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(408) }, "answers 408", false, 0},

@@ -164,6 +164,16 @@ func TestWhatIsAskedForIsTold(t *testing.T) {
 	}
 }
 
+// Who does not ask for flapping hears that the service is up again.
+func TestAFlappingServiceThatRunsHasRecovered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := tells(t, config.Notify{On: []string{"degraded", "recovered"}}, "")
+		x.see("a", Degraded, time.Hour)
+		x.see("a", Flapping, time.Hour)
+		x.want("0s a degraded, 1h0m0s a recovered")
+	})
+}
+
 // A service that comes and goes, in many ways, is told at most twice in half an hour, and as it is in the end.
 func TestFlappingIsToldSeldomAndTheEndAlways(t *testing.T) {
 	for seed := range uint64(30) {
