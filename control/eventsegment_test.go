@@ -188,6 +188,7 @@ func TestAStepOfTurningOverThatFailsIsTakenAgain(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				path := filepath.Join(t.TempDir(), "events.jsonl")
 				l := openSmall(t, path, 2000, 4)
+				l.limits.total = 1 << 30
 				failing, told, refused := true, 0, map[uint64]bool{}
 				l.Trouble = func(err error) {
 					if told++; !errors.Is(err, os.ErrPermission) {
@@ -203,7 +204,7 @@ func TestAStepOfTurningOverThatFailsIsTakenAgain(t *testing.T) {
 				want := []uint64{}
 				for i := range 60 {
 					failing = i < 40
-					err := l.Append(Event{Kind: "heal", Service: "redis", Message: strings.Repeat("x", i%2*300)}) // one may fit where one before did not
+					err := l.Append(Event{Kind: "heal", Service: "redis", Message: strings.Repeat("x", i*i*37%500)}) // one may fit where one before did not
 					if err == nil {
 						want = append(want, l.Last())
 					} else if refused[l.Last()] = true; !errors.Is(err, os.ErrPermission) {
