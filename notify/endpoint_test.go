@@ -82,22 +82,27 @@ func TestAnswersOfAWebhook(t *testing.T) {
 		after  time.Duration
 	}{
 		{"200", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }, "", false, 0},
-		{"204", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "", false, 0},
+		{"204", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }, "", false, 0},
 		{"a body without end", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 32<<20)) }, "", false, 0},
 		{"redirect", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, other.URL+"/"+canary, http.StatusTemporaryRedirect)
 		}, "redirects (307)", true, 0},
-		{"400", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no "+r.URL.String(), 400) }, "answers 400", true, 0},
-		{"404", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, "answers 404", true, 0},
-		{"408", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(408) }, "answers 408", false, 0},
-		{"429", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "7"); w.WriteHeader(429) }, "answers 429", false, 7 * time.Second},
+		{"400", func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "no "+r.URL.String(), http.StatusBadRequest)
+		}, "answers 400", true, 0},
+		{"404", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) }, "answers 404", true, 0},
+		{"408", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusRequestTimeout) }, "answers 408", false, 0},
+		{"429", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}, "answers 429", false, 7 * time.Second},
 		{"429 for a day", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "86400")
-			w.WriteHeader(429)
+			w.WriteHeader(http.StatusTooManyRequests)
 		}, "answers 429", false, 5 * time.Minute},
 		{"503", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "soon")
-			w.WriteHeader(503)
+			w.WriteHeader(http.StatusServiceUnavailable)
 		}, "answers 503", false, 0},
 		{"half an answer", func(w http.ResponseWriter, _ *http.Request) {
 			conn, _, err := http.NewResponseController(w).Hijack()
@@ -114,7 +119,7 @@ func TestAnswersOfAWebhook(t *testing.T) {
 			}
 		}, "no proper answer", false, 0},
 		{"nothing", func(http.ResponseWriter, *http.Request) { <-release }, "no answer within 300ms", false, 0},
-		{"drops", func(w http.ResponseWriter, r *http.Request) {
+		{"drops", func(w http.ResponseWriter, _ *http.Request) {
 			conn, _, err := http.NewResponseController(w).Hijack()
 			if err != nil {
 				return

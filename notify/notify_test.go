@@ -180,9 +180,8 @@ func TestFlappingIsToldSeldomAndTheEndAlways(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 7))
 			x := tells(t, config.Notify{Repeat: "0"}, "")
-			kind := Well
 			for range 150 {
-				kind = []string{Well, Degraded, GaveUp, Unknown}[random.IntN(4)]
+				kind := []string{Well, Degraded, GaveUp, Unknown}[random.IntN(4)]
 				x.see("a", kind, time.Duration(random.Int64N(int64(10*time.Minute))))
 			}
 			last := []string{Well, Degraded}[random.IntN(2)]
