@@ -96,7 +96,9 @@ func TestHooksThatFail(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := newRig(t, config.Notify{Command: test.command(t)})
-			r.most = 400 * time.Millisecond
+			if strings.Contains(test.want, "400ms") {
+				r.most = 400 * time.Millisecond
+			}
 			begin := time.Now()
 			m := sample
 			m.Reason = strings.Repeat("x", 100<<10) // more than a pipe takes
@@ -110,7 +112,7 @@ func TestHooksThatFail(t *testing.T) {
 			if test.final && !strings.Contains(hint.Of(err), "config.toml") {
 				t.Errorf("hint %q", hint.Of(err))
 			}
-			if took := time.Since(begin); took > 8*time.Second {
+			if took := time.Since(begin); took > deadline+5*time.Second {
 				t.Errorf("it took %v", took)
 			}
 			if err != nil {
@@ -132,10 +134,10 @@ func TestWhatAHookLeavesBehindIsKilled(t *testing.T) {
 	for _, last := range []string{"exit 0", "wait"} {
 		hook := script(t, 0o700, "sleep 1000 &", `echo $! > "$(dirname "$0")/pid"`, last)
 		r := newRig(t, config.Notify{Command: []string{hook}})
-		r.most = 2 * time.Second
+		r.most = 3 * time.Second
 		begin := time.Now()
 		err := r.command(t.Context(), sample)
-		if (err == nil) != (last == "exit 0") || time.Since(begin) > 9*time.Second {
+		if (err == nil) != (last == "exit 0") || time.Since(begin) > 30*time.Second {
 			t.Errorf("%s: %v after %v", last, err, time.Since(begin))
 		}
 		pid, err := strconv.Atoi(strings.TrimSpace(inside(t, hook, "pid")))
