@@ -319,3 +319,27 @@ func TestGivenUpAndWellByItself(t *testing.T) {
 		r.want("restart db")
 	})
 }
+
+// The remedy of an unhealthy one keeps its distance from the attempts that were given up, too.
+func TestAStopAfterGivingUpIsNoStorm(t *testing.T) {
+	simulate(t, one(Heal{Unhealthy: RemedyStop, Backoff: time.Minute, MaxAttempts: 1}), func(r *rig) {
+		r.phase(AllHealthy)
+		r.locked(func() { r.refuses = errors.New("no") })
+		r.kill("db")
+		r.phase(Degraded)
+		r.locked(func() { r.refuses = nil })
+		r.taken()
+		given := time.Now()
+		r.set("db", func(s *script) { s.healthy = -time.Second })
+		r.locked(func() {
+			if err := r.start("db", r.boxes["db"]); err != nil {
+				r.t.Error(err)
+			}
+		})
+		r.after(2 * time.Minute)
+		if at := r.times(); len(at) != 1 || at[0].Sub(given) < 59*time.Second {
+			r.t.Errorf("given up at %v, then %v", given, at)
+		}
+		r.want("stop db")
+	})
+}

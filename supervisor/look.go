@@ -226,7 +226,7 @@ func (d *decision) failed(r *record) {
 
 // giveUp ends the attempts.
 func (d *decision) giveUp(r *record, reason string) {
-	r.gaveUp, r.heal.open = true, false
+	r.gaveUp = true
 	v := resignedView(r, reason)
 	d.degrade(r, v)
 	d.emit(Event{Kind: EventGaveUp, Service: r.wanted.Name, Reason: v.reason, Hint: v.hint, Attempt: r.heal.tries,

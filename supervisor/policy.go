@@ -310,11 +310,12 @@ func (d *decision) raise(s Service, r *record) view {
 	if r.heal.open {
 		d.failed(r)
 	}
+	due := d.due(&r.heal, s.Heal.Backoff, r.degraded && !stops)
 	if n := s.Heal.MaxAttempts; n > 0 && r.heal.tries >= n && !stops {
 		d.giveUp(r, reason)
 		return resignedView(r, reason)
 	}
-	if !d.due(&r.heal, s.Heal.Backoff, r.degraded && !stops) {
+	if !due {
 		d.at(r.heal.notBefore)
 		return retryView(r, reason)
 	}
