@@ -208,14 +208,14 @@ func (d *simDelivery) Commit(ctx context.Context) (stack.Delivery, error) {
 			return errors.New("the keeper was restarted during the delivery")
 		}
 		torn := d.e.m.harmful && d.e.m.roll("commit torn") < 0.05
-		for i, name := range slices.Sorted(maps.Keys(d.changed)) {
+		for _, name := range slices.Sorted(maps.Keys(d.changed)) {
 			v := &simVolume{values: d.changed[name], open: torn}
 			if c := d.e.m.find(d.p, name); c != nil && c.running {
 				v.stale = c.instance()
 			}
 			d.e.m.volumes[name] = v
 			delivery.Changed = append(delivery.Changed, name)
-			if torn && i > 0 {
+			if torn {
 				return errSimulated
 			}
 		}

@@ -152,10 +152,10 @@ func (e *simEngine) Watch(ctx context.Context, _ *stack.Project, ready func(), o
 	}
 }
 
-// Containers implements engine.
-func (e *simEngine) Containers(ctx context.Context, p *stack.Project) (map[string]stack.Container, error) {
-	seen := map[string]stack.Container{}
-	return seen, e.call(ctx, "list", func() error {
+// Look implements engine.
+func (e *simEngine) Look(ctx context.Context, p *stack.Project) (seen map[string]stack.Container, more bool, err error) {
+	seen = map[string]stack.Container{}
+	return seen, false, e.call(ctx, "list", func() error {
 		for _, c := range e.m.all {
 			if other, twice := seen[c.service]; !twice || other.Name != simName(p, c.service) {
 				seen[c.service] = c.inspect()
@@ -192,13 +192,13 @@ func (e *simEngine) Start(ctx context.Context, id string) error {
 }
 
 // Restart implements engine. What it began goes on when the caller leaves.
-func (e *simEngine) Restart(ctx context.Context, id string) error {
+func (e *simEngine) Restart(ctx context.Context, id string, _ time.Duration) error {
 	defer e.m.law.enter(e, "restart", id)()
 	return e.stopping(ctx, "restart", id, e.m.start)
 }
 
 // Stop implements engine; likewise.
-func (e *simEngine) Stop(ctx context.Context, id string) error {
+func (e *simEngine) Stop(ctx context.Context, id string, _ time.Duration) error {
 	defer e.m.law.enter(e, "stop", id)()
 	return e.stopping(ctx, "stop", id, func(*simContainer) error { return nil })
 }
