@@ -139,10 +139,15 @@ func (d *decision) satisfied(dep Dependency) bool {
 	}
 }
 
-// blocked tells whether the service will not come up before a person acts.
+// blocked tells whether the service will not come up before a person acts. visited holds true for those on the way to it, and
+// false for those that are known not to be blocked: what is blocked ends the search.
 func (d *decision) blocked(name string, visited map[string]bool) bool {
+	onTheWay, known := visited[name]
+	if known {
+		return onTheWay
+	}
 	s, known := d.wanted.Services[name]
-	if !known || s.Stopped || len(s.Missing) > 0 || visited[name] {
+	if !known || s.Stopped || len(s.Missing) > 0 {
 		return true
 	}
 	r := d.st.services[name]
@@ -150,7 +155,7 @@ func (d *decision) blocked(name string, visited map[string]bool) bool {
 		return true
 	}
 	visited[name] = true
-	defer delete(visited, name)
+	defer func() { visited[name] = false }()
 	return slices.ContainsFunc(s.DependsOn, func(dep Dependency) bool {
 		return dep.Required && !d.satisfied(dep) && d.blocked(dep.Service, visited)
 	})
@@ -229,13 +234,30 @@ func (d *decision) followed(s Service, r *record) string {
 	return ""
 }
 
-// stopsAfter returns a dependent that is wanted down too and is not yet, or "".
+// stopsAfter returns a dependent, direct or indirect, that is wanted down too and is not yet, or "".
 func (d *decision) stopsAfter(s Service) string {
-	for _, name := range sortedNames(d.wanted.Services) {
-		other := d.st.services[name]
-		if d.wanted.Services[name].Stopped && name != s.Name && (other.cond.running() || other.busy != nil) &&
-			reaches(d.wanted.Services, name, s.Name) && !reaches(d.wanted.Services, s.Name, name) {
-			return name
+	if d.dependents == nil {
+		d.dependents = map[string][]string{}
+		for _, name := range sortedNames(d.wanted.Services) {
+			for _, dep := range d.wanted.Services[name].DependsOn {
+				d.dependents[dep.Service] = append(d.dependents[dep.Service], name)
+			}
+		}
+	}
+	visited := map[string]bool{s.Name: true}
+	for todo := []string{s.Name}; len(todo) > 0; {
+		next := d.dependents[todo[0]]
+		todo = todo[1:]
+		for _, name := range next {
+			if visited[name] {
+				continue
+			}
+			visited[name] = true
+			todo = append(todo, name)
+			other := d.st.services[name]
+			if d.wanted.Services[name].Stopped && (other.cond.running() || other.busy != nil) && !reaches(d.wanted.Services, s.Name, name) {
+				return name
+			}
 		}
 	}
 	return ""

@@ -15,12 +15,13 @@ type policy struct{ options Options }
 // decision is one step of the policy.
 type decision struct {
 	*policy
-	st      *state
-	wanted  Wanted
-	seen    Seen
-	now     time.Time
-	actions []Action
-	next    time.Time
+	st         *state
+	wanted     Wanted
+	seen       Seen
+	now        time.Time
+	dependents map[string][]string // by service, once they are asked for
+	actions    []Action
+	next       time.Time
 }
 
 // decide returns what is to be done about the difference between wanted and seen, the state that remembers it, and

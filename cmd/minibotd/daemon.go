@@ -37,6 +37,7 @@ const (
 	waitMost      = 10 * time.Second
 	waitDenied    = 5 * time.Minute  // where somebody said no, and asking again shows another dialog
 	finishMost    = 5 * time.Minute  // between two attempts to finish what a database refuses
+	finishRounds  = 10               // changes that may be rolled back in one of these attempts
 	changeTimeout = 10 * time.Minute // an operation that has not settled by then is reported as failed
 )
 
@@ -359,11 +360,14 @@ func (d *daemon) finish(ctx context.Context, say saying) error {
 	if err != nil {
 		return err
 	}
-	err = d.rotator.AfterStart(ctx, say.noting)
-	if errors.Is(err, rotation.ErrRolledBack) && !errors.Is(err, rotation.ErrUnfinished) { // it is over: to try again is for a person
+	for range finishRounds {
+		err = d.rotator.AfterStart(ctx, say.noting)
+		if !errors.Is(err, rotation.ErrRolledBack) || errors.Is(err, rotation.ErrUnfinished) {
+			break
+		}
+		// it is over, and to try it again is for a person: but what comes after it has not been looked at
 		d.log.Error("a waiting change was rolled back", keyError, err)
 		d.record(control.Event{Kind: "error", Message: err.Error()})
-		return nil
 	}
 	return err
 }

@@ -98,6 +98,9 @@ func (d *daemon) reload(ctx context.Context, services map[string]bool, say sayin
 	}
 	err = d.rotator.AfterStart(ctx, say.noting)
 	d.doubts(ctx, err)
+	if err != nil { // what comes after a change that was rolled back has not been looked at
+		d.wakeFinish()
+	}
 	return err
 }
 

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"maps"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A day in which nothing happens: nothing is done, and it costs little. A benchmark has no bubble, so the figure of
+// docs/benchmarks.md is what this test logs.
+func TestSimulatedDay(t *testing.T) {
+	parse, dir := simLoader(), filepath.Join(simFolder(t), "day")
+	for what, harmful := range map[string]bool{"calm": false, "lossy": true} { // lossy: calls and events go wrong all day
+		const days = 5
+		began := processorTime(t)
+		synctest.Test(t, func(t *testing.T) {
+			s := newSim(t, 1, filepath.Join(dir, what), parse)
+			s.boot(s.home())
+			s.well(simMend)
+			s.m.mu.Lock()
+			s.m.harmful = harmful
+			s.m.mu.Unlock()
+			before := s.runs()
+			s.rest(days * 24 * time.Hour)
+			if now := s.runs(); !harmful && !maps.Equal(before, now) {
+				t.Errorf("%v, then %v", before, now)
+			}
+			s.m.mu.Lock()
+			s.m.harmful = false
+			s.m.mu.Unlock()
+			s.end()
+			for _, fault := range s.law.faults {
+				t.Error(fault)
+			}
+			s.m.mu.Lock()
+			defer s.m.mu.Unlock()
+			s.m.down(false) // ends what is still to happen to a container
+		})
+		took := (processorTime(t) - began) / days // with that of tests beside this one
+		if took > 10*time.Second {
+			t.Errorf("a simulated day took %v", took)
+		}
+		t.Logf("%s: a simulated day takes %v of processor time", what, took.Round(time.Millisecond))
+	}
+}
+
+// processorTime is what this process has used.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
