@@ -252,7 +252,7 @@ func (h *history) shown(name string, r *record) {
 	}
 }
 
-// histories is how many TestPolicyThroughHistories lives through, at some 1,100 looks each.
+// histories is how many TestPolicyThroughHistories lives through, at some 1,000 looks each.
 func histories(t *testing.T) uint64 {
 	n, err := strconv.ParseUint(os.Getenv("MINIBOT_POLICY_HISTORIES"), 10, 32)
 	if os.Getenv("MINIBOT_POLICY_HISTORIES") == "" {
