@@ -14,7 +14,7 @@ import (
 func TestSimulatedDay(t *testing.T) {
 	parse, dir := simLoader(), filepath.Join(simFolder(t), "day")
 	for what, harmful := range map[string]bool{"calm": false, "lossy": true} { // lossy: calls and events go wrong all day
-		const days = 5
+		const days = 2
 		began := processorTime(t)
 		synctest.Test(t, func(t *testing.T) {
 			s := newSim(t, 1, filepath.Join(dir, what), parse)

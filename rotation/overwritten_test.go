@@ -1,0 +1,33 @@
+package rotation_test
+
+import (
+	"errors"
+	"testing"
+
+	"minibot/database"
+	"minibot/rotation"
+	"minibot/rotation/databasetest"
+	"minibot/secrets"
+)
+
+// A rollback was cut short; until it goes on, somebody overwrites what was in force. A database without an entrance then has neither value of
+// the change, and is restarted with the stored one.
+func TestRollbackGoesOnWhereTheFormerValueWasOverwritten(t *testing.T) {
+	w := newWorld(t, databasetest.Overlap)
+	name := nameOf(databasetest.Overlap)
+	w.sick = map[secrets.Name]secrets.Value{name: newOf(name)}
+	w.failing = "db revert"
+	if _, err := w.change(); !errors.Is(err, rotation.ErrUnfinished) {
+		t.Fatalf("the change: %v", err)
+	}
+	w.failing = ""
+	byHand := val("canary-by-hand")
+	w.put(name, secrets.Current, byHand)
+	w.dbs[name].Set(database.Credential{Password: oldOf(name)}) // it was restarted before anything was delivered
+	if _, err := w.restart(); !errors.Is(err, rotation.ErrRolledBack) || errors.Is(err, rotation.ErrUnfinished) {
+		t.Errorf("the rollback: %v", err)
+	}
+	if !w.dbs[name].Lets(database.Credential{Password: byHand}) {
+		t.Error("the database has another password than the store")
+	}
+}
