@@ -36,12 +36,12 @@ func (r *rig) counted() *atomic.Int32 {
 	socket := filepath.Join(dir, "docker.sock")
 	listener, err := net.Listen("unix", socket)
 	r.must(err)
-	real := strings.TrimPrefix(r.engine.Info().Host, "unix://")
+	engineSocket := strings.TrimPrefix(r.engine.Info().Host, "unix://")
 	var inspected atomic.Int32
 	forward := &httputil.ReverseProxy{FlushInterval: -1,
 		Rewrite: func(p *httputil.ProxyRequest) { p.Out.URL.Scheme, p.Out.URL.Host = "http", "docker" },
 		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", real)
+			return (&net.Dialer{}).DialContext(ctx, "unix", engineSocket)
 		}},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }}
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {

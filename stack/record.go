@@ -47,6 +47,8 @@ type record struct {
 
 	keeper string // the keeper's instance through which it was read or written; not stored
 	tidied bool   // nothing else lies in the stage, as far as is known; not stored
+	// through is the container of the service through which it was read, "" for the keeper; not stored.
+	through string
 }
 
 // holds reports whether exactly these files with these values were delivered.
@@ -103,23 +105,29 @@ func fingerprint(salt []byte, files []File, values map[secrets.Name]secrets.Valu
 
 // readRecord reads a service's record. A record that is absent, because nothing was ever
 // delivered, or torn, because something was killed while it was written, is an open one.
+//
+// It reads through the service's own container, where running names one that runs, since each call through the keeper has the engine mount
+// all volumes that the keeper holds.
 func (e *Engine) readRecord(ctx context.Context, keeper Container, service, running string) (record, error) {
-	r, there, err := e.readRecordFile(ctx, keeper, service, running, recordFile)
+	if running != "" {
+		r, there, err := e.readRecordFile(ctx, keeper, service, running, recordFile)
+		if there || err != nil {
+			r.through = running
+			return r, err
+		}
+	} // the container may be one without the volume
+	r, there, err := e.readRecordFile(ctx, keeper, service, "", recordFile)
 	r.tidied = !there // a new volume, to which any delivery brings all files anew, over what another one had begun to stage
 	return r, err
 }
 
-// readRecordFile reads through the service's own container, where running names one that runs: each call through the keeper has the engine
-// mount all volumes that the keeper holds.
-func (e *Engine) readRecordFile(ctx context.Context, keeper Container, service, running, name string) (r record, there bool, err error) {
-	var body io.ReadCloser
-	err = cerrdefs.ErrNotFound
-	if running != "" {
-		body, _, err = e.docker.CopyFromContainer(ctx, running, path.Join(secretsDir, stageDir, name))
+// readRecordFile reads through the container that through names, or, where it names none, through the keeper.
+func (e *Engine) readRecordFile(ctx context.Context, keeper Container, service, through, name string) (r record, there bool, err error) {
+	from, dir := keeper.ID, path.Join(keeperRoot, service)
+	if through != "" {
+		from, dir = through, secretsDir
 	}
-	if cerrdefs.IsNotFound(err) { // the container may be one without the volume
-		body, _, err = e.docker.CopyFromContainer(ctx, keeper.ID, path.Join(keeperRoot, service, stageDir, name))
-	}
+	body, _, err := e.docker.CopyFromContainer(ctx, from, path.Join(dir, stageDir, name))
 	if cerrdefs.IsNotFound(err) {
 		return record{Open: true, keeper: keeper.Instance}, false, nil
 	}

@@ -21,7 +21,11 @@ func (e *Engine) tidy(ctx context.Context, p *Project, keeper Container, service
 	if err != nil || r.tidied {
 		return err
 	}
-	begun, there, err := e.readRecordFile(ctx, keeper, service, running, nextRecordFile)
+	through := ""
+	if r.through == running { // it still runs
+		through = running
+	}
+	begun, there, err := e.readRecordFile(ctx, keeper, service, through, nextRecordFile)
 	if err != nil {
 		return err
 	}

