@@ -26,7 +26,7 @@ type Container struct {
 	Checked               time.Time // when the last healthcheck that has ended began; likewise
 	Error                 string    // the engine's own words when the last start failed
 	Instance              string    // id and StartedAt: one run of the container
-	Foreign               bool      // not made by [Engine.Create], as after `docker compose up` by hand, or left by one that was cut short: Create mends it
+	Foreign               bool      // not made by [Engine.Create], as after `docker compose up` by hand: Create replaces it
 }
 
 // Containers lists and inspects every container of the project, by service; the keeper under KeeperService.
@@ -106,7 +106,7 @@ func (e *Engine) inspect(ctx context.Context, id string) (Container, error) {
 	}
 	s := info.State
 	c := Container{ID: info.ID, Name: strings.TrimPrefix(info.Name, "/"), Service: info.Config.Labels[api.ServiceLabel],
-		Foreign: (info.Config.Labels[madeLabel] == "" || leftover.MatchString(strings.TrimPrefix(info.Name, "/"))) && info.Config.Labels[api.ServiceLabel] != KeeperService,
+		Foreign: info.Config.Labels[madeLabel] == "" && info.Config.Labels[api.ServiceLabel] != KeeperService,
 		Running: s.Running && !s.Restarting, Paused: s.Paused, Status: s.Status, ExitCode: s.ExitCode, OOMKilled: s.OOMKilled,
 		StartedAt: engineTime(s.StartedAt), FinishedAt: engineTime(s.FinishedAt), Error: s.Error, Instance: info.ID + "@" + s.StartedAt}
 	if info.HostConfig != nil {

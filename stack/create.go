@@ -157,6 +157,12 @@ func (e *Engine) ensureKeeperImage(ctx context.Context, program []byte) error {
 
 var leftover = regexp.MustCompile(`^[0-9a-f]{12}_(.+)$`)
 
+// Unfinished reports whether a container has the passing name that a replacement gives it: Create mends it.
+func (p *Project) Unfinished(c Container) bool {
+	m := leftover.FindStringSubmatch(c.Name)
+	return m != nil && m[1] == p.container(c.Service)
+}
+
 // mend finishes a replacement that was interrupted: the new container is named OLDID_NAME until the old one is gone.
 // With the old one still there, the new one goes, and Create begins again; without it, the new one gets its name.
 // It also takes away what stands in a service's place with its labels and name, but is none of Compose's, as a script may
@@ -182,10 +188,10 @@ func (e *Engine) mend(ctx context.Context, p *Project) error {
 		delete(names, c.Name)
 	}
 	for _, c := range list {
-		m := leftover.FindStringSubmatch(c.Name)
-		if m == nil || m[1] != p.container(c.Service) {
+		if !p.Unfinished(Container{Name: c.Name, Service: c.Service}) {
 			continue
 		}
+		m := leftover.FindStringSubmatch(c.Name)
 		if names[m[1]] {
 			err = e.docker.ContainerRemove(ctx, c.ID, container.RemoveOptions{Force: true})
 		} else {

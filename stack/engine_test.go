@@ -71,11 +71,11 @@ func TestInterruptedReplacementIsMended(t *testing.T) {
 	r.must(err)
 	// Killed after it: the new one alone, under its interim name.
 	r.must(r.engine.docker.ContainerRename(t.Context(), b.ID, strings.Repeat("0", 12)+"_"+b.Name))
-	if c := r.container("b"); c.ID != b.ID || !c.Foreign {
+	if c := r.container("b"); c.ID != b.ID || !r.project.Unfinished(c) {
 		t.Fatalf("what is left of b is taken for finished: %+v", c)
 	}
 	r.create()
-	r.equal("b is mended", r.container("b").Foreign, false)
+	r.equal("b is unfinished", r.project.Unfinished(r.container("b")), false)
 	r.equal("a", r.container("a").ID, a.ID)
 	r.equal("b", r.container("b").ID, b.ID)
 	list, err := r.engine.list(t.Context(), r.project)

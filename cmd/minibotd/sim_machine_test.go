@@ -83,7 +83,7 @@ func (c *simContainer) well() bool {
 // inspect is what [stack.Engine] makes of the engine's answer.
 func (c *simContainer) inspect() stack.Container {
 	out := stack.Container{ID: c.id, Name: c.name, Service: c.service, Running: c.running, Paused: c.paused, ExitCode: c.exit, OOMKilled: c.oom,
-		StartedAt: c.begun, FinishedAt: c.finished, Error: c.fault, Instance: c.instance(), Foreign: c.foreign || simLeftover.MatchString(c.name), Status: "exited"}
+		StartedAt: c.begun, FinishedAt: c.finished, Error: c.fault, Instance: c.instance(), Foreign: c.foreign, Status: "exited"}
 	switch {
 	case c.paused:
 		out.Status = "paused"

@@ -211,7 +211,7 @@ func (s *sim) settled() {
 	defer s.m.mu.Unlock()
 	for name, service := range project.Services {
 		list := s.m.of(name)
-		if len(list) != 1 || !strings.HasPrefix(list[0].name, service.Container) || list[0].foreign { // a person may have renamed it
+		if len(list) != 1 || project.Unfinished(list[0].inspect()) || list[0].foreign { // a person may have renamed it
 			s.law.broken("%s has %d containers", name, len(list))
 			continue
 		}

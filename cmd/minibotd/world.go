@@ -146,6 +146,7 @@ func (w *world) Observe(ctx context.Context) (supervisor.Seen, error) {
 	seen := supervisor.Seen{Containers: map[string]supervisor.Container{}, Fed: fed, More: more}
 	for name := range project.Services {
 		if c, ok := list[name]; ok {
+			c.Foreign = c.Foreign || project.Unfinished(c) // either is for a create to mend
 			seen.Containers[name] = observed(c, stale[name])
 		}
 	}
