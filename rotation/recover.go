@@ -246,9 +246,11 @@ func (r *run) whichLogsIn(ctx context.Context) error {
 			err = r.patiently(ctx, c, func() error { return c.db.Prove(ctx, both.Current) })
 		}
 		switch {
-		case err == nil:
+		case err == nil && !r.reached[StepRetire]:
 			r.tell(StepResume, c, "the former credential logs in")
 			continue
+		case err == nil: // the former one was to be retired: the database's data are older than the change
+			r.tell(StepResume, c, "the former credential logs in again")
 		case !errors.Is(err, database.ErrRefused):
 			return fmt.Errorf("ask for %s: %w", c.Name, err)
 		}
