@@ -130,6 +130,7 @@ func (s *sim) live() {
 		s.look()
 	}
 	s.mend()
+	s.rest(2 * time.Minute) // what was asked for shows, and what it brings
 	s.well(simMend)
 	s.settled()
 	s.end()
