@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -71,6 +72,7 @@ func Proxy() int {
 	if err != nil || json.Unmarshal(data, &o) != nil {
 		return exConfig
 	}
+	signal.Notify(make(chan os.Signal, 1)) // an agent ignores no signal, although a test may, under nohup say: what is caught is default after an exec
 	syscall.Umask(o.Umask)
 	for _, file := range []struct {
 		path       string
