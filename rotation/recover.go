@@ -210,7 +210,7 @@ func (r *run) recall(ctx context.Context, i *item) error {
 	if r.reached[StepSwitchBack] && !i.First && !i.Same { // all are demoted
 		return nil
 	}
-	if pending.IsZero() && r.reached[StepPromote] {
+	if pending.IsZero() && r.reached[StepPromote] || r.reached[StepRetire] { // then what is in pending waits for the change after this one
 		i.next = current
 	}
 	switch {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -162,10 +163,13 @@ func (c *canaryRun) watch() (stop func()) {
 		if hash == last[pid] {
 			return false // the same program as before, so its environment is the same too
 		}
-		last[pid] = hash
-		if environ, err := os.ReadFile(filepath.Join("/proc", pid, "environ")); err == nil { // it may have ended
-			keep(strings.Contains(string(line), execMarker), "environments", environ)
+		environ, err := os.ReadFile(filepath.Join("/proc", pid, "environ"))
+		again, errAgain := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
+		if err != nil || errAgain != nil || !bytes.Equal(line, again) {
+			return false // it has ended, or became another program meanwhile: the next look has both of one
 		}
+		last[pid] = hash
+		keep(strings.Contains(string(line), execMarker), "environments", environ)
 		return false
 	})
 }

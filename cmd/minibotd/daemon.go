@@ -36,7 +36,6 @@ const (
 	waitFirst     = time.Second      // between two attempts to open the store or load the compose file
 	waitMost      = 10 * time.Second
 	waitDenied    = 5 * time.Minute  // where somebody said no, and asking again shows another dialog
-	finishMost    = 5 * time.Minute  // between two attempts to finish what a database refuses
 	finishRounds  = 10               // changes that may be rolled back in one of these attempts
 	changeTimeout = 10 * time.Minute // an operation that has not settled by then is reported as failed
 )
@@ -309,89 +308,4 @@ func (d *daemon) requirements() []secrets.Requirement {
 		return nil
 	}
 	return d.project.Requirements
-}
-
-// finishChanges carries out, once the databases are up, the changes that waited, and makes sure that the databases
-// still accept what the store holds: at the start, after each change that was left unfinished, and whenever a database has
-// come up.
-func (d *daemon) finishChanges(ctx context.Context) {
-	delay, said := waitFirst, ""
-	for ctx.Err() == nil {
-		if _, err := d.supervisor.Wait(ctx, d.databasesUp); err != nil {
-			return
-		}
-		err := d.finishAndRelease(ctx, func(service, message string) {
-			d.record(control.Event{Kind: "secret", Service: service, Message: message})
-		})
-		if ctx.Err() != nil {
-			return
-		}
-		d.doubts(ctx, err)
-		if err == nil {
-			delay, said = waitFirst, ""
-			select {
-			case <-d.unfinished:
-			case <-ctx.Done():
-			}
-			continue
-		}
-		if err.Error() != said { // it may go on for days
-			said = err.Error()
-			d.log.Error("finish the waiting changes", keyError, err)
-			d.record(control.Event{Kind: "error", Message: "finish the waiting changes: " + said})
-		}
-		select {
-		case <-time.After(delay):
-		case <-d.unfinished:
-		case <-ctx.Done():
-		}
-		delay = min(2*delay, finishMost)
-	}
-}
-
-// finish brings into force what waits in pending, and makes sure of the databases.
-func (d *daemon) finish(ctx context.Context, say saying) error {
-	d.promoting.Lock()
-	err := d.rotator.BeforeDelivery(ctx)
-	if err == nil {
-		_, err = d.update(ctx)
-	}
-	d.promoting.Unlock()
-	if err != nil {
-		return err
-	}
-	for range finishRounds {
-		err = d.rotator.AfterStart(ctx, say.noting)
-		if !errors.Is(err, rotation.ErrRolledBack) || errors.Is(err, rotation.ErrUnfinished) {
-			break
-		}
-		// it is over, and to try it again is for a person: but what comes after it has not been looked at
-		d.log.Error("a waiting change was rolled back", keyError, err)
-		d.record(control.Event{Kind: "error", Message: err.Error()})
-	}
-	return err
-}
-
-// waiting says whether a value waits in pending.
-func (d *daemon) waiting(ctx context.Context) (bool, error) {
-	entries, err := d.store.List(ctx)
-	return slices.ContainsFunc(entries, func(e secrets.Entry) bool { return e.Slot == secrets.Pending }), err
-}
-
-// holdsCredential says whether a service holds a secret in its own data.
-func (d *daemon) holdsCredential(service string) bool {
-	return slices.ContainsFunc(d.requirements(), func(r secrets.Requirement) bool { return r.Rotate.InDatabase() && r.Rotate.Service == service })
-}
-
-// databasesUp says whether every service that holds a credential is healthy.
-func (d *daemon) databasesUp(status supervisor.Status) bool {
-	if d.lockedDown() != nil {
-		return false
-	}
-	for _, r := range d.requirements() {
-		if r.Rotate.InDatabase() && !well(status, r.Rotate.Service) {
-			return false
-		}
-	}
-	return true
 }
