@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"minibot/database"
 )
 
 // What an attempt itself makes happen, as a database that comes up after a restart, does not make a storm of attempts.
@@ -35,4 +38,34 @@ func TestWhatIsFinishedAgainIsPaced(t *testing.T) {
 	d := &daemon{unfinished: make(chan struct{}, 1)}
 	d.wakeFinish()
 	d.finishAgain(ended, time.Hour) // returns
+}
+
+// Somebody changes a password in a database that runs, of which nothing tells until the users of it fail: the stored one is put in force again.
+func TestDatabasesAreMadeSureOfWhenTheirUserFails(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(simFolder(t), "fails")
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, 1, dir, simLoader())
+		s.boot(s.home())
+		s.well(simMend)
+		s.dbs["db"].Set(database.Credential{Password: value(t, "canary-by-hand")})
+		s.m.mu.Lock()
+		for _, c := range s.m.of("app") {
+			s.m.end(c, 1, false)
+		}
+		s.m.mu.Unlock()
+		s.rest(time.Second)
+		if s.look().Phase == "healthy" {
+			t.Error("app starts although the database refuses it")
+		}
+		s.well(10 * time.Minute)
+		s.settled()
+		s.end()
+		for _, fault := range s.law.faults {
+			t.Error(fault)
+		}
+		s.m.mu.Lock()
+		defer s.m.mu.Unlock()
+		s.m.down(false) // ends what is still to happen to a container
+	})
 }

@@ -59,6 +59,9 @@ func (d *daemon) onSupervisorEvent(e supervisor.Event) {
 	if e.Kind == supervisor.EventHealthy && d.holdsCredential(e.Service) { // its data may be older than the store
 		d.wakeFinish()
 	}
+	if e.Kind == supervisor.EventDegraded { // it may be for a password that a database has and the store has not
+		d.wakeFinish()
+	}
 	unhealthy := e.Kind == supervisor.EventHeal && e.Action != supervisor.ActionStart
 	if e.Kind == supervisor.EventExit && !e.To.IsZero() || unhealthy {
 		select {
