@@ -168,12 +168,14 @@ func (l *simLaw) was(dep stack.Dependency, on *simContainer) bool {
 		return true
 	}
 	switch {
+	case dep.Condition == "service_started" && time.Since(l.m.good["ran "+dep.Service]) < seenAge: // also of one that was removed since
+		return true
 	case on == nil:
 		return false
 	case dep.Condition == "service_completed_successfully":
 		return !on.running && on.exit == 0 && !on.begun.IsZero()
 	case dep.Condition == "service_started":
-		return on.running || time.Since(l.m.good["ran "+dep.Service]) < seenAge
+		return on.running
 	}
 	return on.well()
 }
