@@ -28,7 +28,8 @@ while :; do
   sleep "$INTERVAL"
 done`
 
-// peer is a container like those of the chain, with something else than minibot to look after it.
+// peer is a container like those of the chain, network and memory-backed volume included, with something else than minibot to look
+// after it.
 type peer struct {
 	name   string
 	healer *exec.Cmd // nil: the engine itself
@@ -38,8 +39,12 @@ type peer struct {
 // peer starts a container; with an interval, an autoheal loop too.
 func (p *project) peer(name, restart string, interval time.Duration) (*peer, error) {
 	c := &peer{name: p.name + "-" + name}
+	volume := []string{"volume", "create", "--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", "o=size=1m", c.name}
+	if out, err := exec.Command("docker", volume...).CombinedOutput(); err != nil {
+		return c, fmt.Errorf("docker volume create: %w: %s", err, out)
+	}
 	out, err := exec.Command("docker", "run", "-d", "--init", "--name", c.name, "--label", peerLabel+"="+name, "--restart", restart,
-		"--tmpfs", "/tmp", "--tmpfs", "/data", "--health-cmd", "! test -e /tmp/sick", "--health-interval", "500ms", "--health-timeout", "5s",
+		"--network", p.name+"_default", "-v", c.name+":/run/secrets:ro", "--tmpfs", "/tmp", "--tmpfs", "/data", "--health-cmd", "! test -e /tmp/sick", "--health-interval", "500ms", "--health-timeout", "5s",
 		"--health-retries", "1", "--entrypoint", "sh", p.env["MINIBOT_REDIS_IMAGE"], "-c", "while :; do sleep 3600 & wait $!; done").CombinedOutput()
 	if err != nil {
 		return c, fmt.Errorf("docker run: %w: %s", err, out)
@@ -64,8 +69,10 @@ func (c *peer) end() error {
 			errs = append(errs, err)
 		}
 	}
-	if out, err := exec.Command("docker", "rm", "-f", c.name).CombinedOutput(); err != nil {
-		errs = append(errs, fmt.Errorf("docker rm: %w: %s", err, out))
+	for _, args := range [][]string{{"rm", "-f", c.name}, {"volume", "rm", "-f", c.name}} {
+		if out, err := exec.Command("docker", args...).CombinedOutput(); err != nil {
+			errs = append(errs, fmt.Errorf("docker %s: %w: %s", args[0], err, out))
+		}
 	}
 	return errors.Join(errs...)
 }
