@@ -25,6 +25,7 @@ services:
     environment: [K]
     healthcheck: { test: ["CMD-SHELL", "test -n \"$$K\""], interval: 1s, timeout: 5s, retries: 1 }
     entrypoint: ["sh", "-c", "case $$K in *bad*) exit 9;; esac; while :; do sleep 3600 & wait $$!; done"]
+    tmpfs: [/data] # a nameless volume would be handed on when it is recreated, and stay behind
   side:
     <<: *part
     container_name: "${MINIBOT_NAME}-side"
