@@ -21,7 +21,7 @@ func FuzzLoad(f *testing.F) {
 	for _, seed := range []string{
 		fullCompose, "services: { a: { image: b } }", "a: &a [*a]", "services: { a: { extends: { file: ../x, service: y } } }", "include: [{ path: [/etc/passwd, b] }]",
 		"services: { a: { image: b, env_file: /dev/zero, secrets: [{ source: s, target: ../../x }] } }\nsecrets: { s: { environment: S } }",
-		"x: &x { <<: *x }", "services: { a: { image: \"${A:-${B:-${C}}}\" } }", "name: \"\\e[31m\"", "---\n---\nservices: {}", "services: { \"a/b\": { image: !reset b } }", "? [a]: b", "!!binary x",
+		"x: &x { <<: *x }", "services: { a: { image: \"${A:-${B:-${C}}}\" } }", "name: \"\\e[31m\"", "---\n---\nservices: {}", "services: { \"a/b\": { image: !reset b } }", "? [a]: b", "!!binary x", "!reset",
 	} {
 		f.Add(seed)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"maps"
 	"path/filepath"
 	"regexp"
@@ -63,33 +64,45 @@ type mention struct {
 
 func lint(ctx context.Context, file string, from *sources) ([]Finding, error) {
 	l := &linter{file: file, from: from}
-	// An error of Compose's is the load's to report: what can be read is searched all the same.
-	model, _ := l.model(ctx, nil)
+	// An error of Compose's is the load's to report: what can be read is searched all the same. Where its library breaks
+	// down, nobody can tell what it would have read.
+	model, err := l.model(ctx, nil)
+	if errors.Is(err, errPanic) {
+		return nil, locate(l.file, err)
+	}
 	l.targets = l.required(model)
 	if len(l.targets) == 0 {
 		return nil, nil
 	}
 	env, err := l.hold()
 	if err != nil {
-		return nil, err
+		return nil, locate(l.file, err)
 	}
-	filled, _ := l.model(ctx, env)
+	filled, err := l.model(ctx, env)
+	if errors.Is(err, errPanic) {
+		return nil, locate(l.file, err)
+	}
 	l.searchModel(model, l.mentioned)
 	l.searchModel(filled, l.held)
 	for _, m := range []map[string]any{filled, model} {
 		l.searchEnvFiles(l.envFiles(m))
 	}
 	l.searchEnvFiles(from.envFiles)
-	return l.place(l.inSources()), ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return nil, &LoadError{File: l.file, Err: err}
+	}
+	return l.place(l.inSources()), nil
 }
 
 // model is what Compose makes of the file: with nothing interpolated, or with the values of env.
 func (l *linter) model(ctx context.Context, env map[string]string) (map[string]any, error) {
 	details := types.ConfigDetails{WorkingDir: filepath.Dir(l.file), ConfigFiles: types.ToConfigFiles([]string{l.file}), Environment: maps.Clone(env)}
-	return loader.LoadModelWithContext(ctx, details, func(o *loader.Options) {
-		o.SkipInterpolation = env == nil
-		o.SkipNormalization, o.SkipConsistencyCheck, o.SkipValidation = true, true, true
-		o.Interpolate.Substitute = lenient
+	return guarded(func() (map[string]any, error) {
+		return loader.LoadModelWithContext(ctx, details, func(o *loader.Options) {
+			o.SkipInterpolation = env == nil
+			o.SkipNormalization, o.SkipConsistencyCheck, o.SkipValidation = true, true, true
+			o.Interpolate.Substitute = lenient
+		})
 	})
 }
 

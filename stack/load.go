@@ -52,7 +52,7 @@ func Load(ctx context.Context, o LoadOptions) (*Project, error) {
 	exposures, err := lint(ctx, file, from)
 	switch {
 	case err != nil:
-		return nil, &LoadError{File: file, Err: err}
+		return nil, err
 	case len(exposures) == 0:
 		return build(ctx, file, o.Env, nil)
 	case !o.AllowExposed:
@@ -152,10 +152,13 @@ func build(ctx context.Context, file string, env map[string]string, exposures []
 	if err != nil {
 		return nil, locate(file, err)
 	}
-	loaded, err := options.LoadProject(ctx)
-	if err == nil {
-		loaded, err = resolveFiles(loaded)
-	}
+	loaded, err := guarded(func() (*types.Project, error) {
+		loaded, err := options.LoadProject(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return resolveFiles(loaded)
+	})
 	if err != nil {
 		return nil, locate(file, err)
 	}
