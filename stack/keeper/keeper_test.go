@@ -120,7 +120,7 @@ func content(t *testing.T, dir string) string {
 
 func TestSize(t *testing.T) {
 	for arch := range builds {
-		if program, err := Program(arch); err != nil || len(program) >= 300 {
+		if program, err := Program(arch); err != nil || len(program) >= 450 {
 			t.Errorf("%s: %d bytes, %v", arch, len(program), err)
 		}
 	}
@@ -150,6 +150,41 @@ func TestProgramRenamesAndRemoves(t *testing.T) {
 		}
 		if left := content(t, dir); left != test.left {
 			t.Errorf("%s: left %s", test.name, left)
+		}
+	}
+}
+
+func TestProgramPrints(t *testing.T) {
+	dir, file, ok := runner(t)
+	if !ok {
+		return
+	}
+	a, gone, empty, large := put(t, dir, "a"), filepath.Join(dir, "gone"), filepath.Join(dir, "empty"), filepath.Join(dir, "large")
+	long := strings.Repeat("0123456789abcdef", 1<<16)
+	for name, text := range map[string]string{empty: "", large: long} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		name  string
+		files []string
+		out   string
+		exit  syscall.Errno
+	}{
+		{"nothing", nil, "", 0},
+		{"one", []string{a}, "a\x00", 0},
+		{"an even number, one of them gone", []string{gone, a}, "\x00a\x00", 0},
+		{"empty and large ones", []string{empty, large, a, gone}, "\x00" + long + "\x00a\x00\x00", 0},
+		{"a folder, and stop there", []string{a, dir, a}, "a\x00", syscall.EINVAL},
+	} {
+		before := content(t, dir)
+		out, code := run(t, "g", file, append([]string{""}, test.files...)...)
+		if code != int(test.exit) || out != file[:1]+test.out {
+			t.Errorf("%s: exit %d, want %d; %d bytes, want %d", test.name, code, test.exit, len(out), 1+len(test.out))
+		}
+		if content(t, dir) != before {
+			t.Errorf("%s: something changed", test.name)
 		}
 	}
 }

@@ -15,6 +15,9 @@ TEXT ·keeper(SB),NOSPLIT|NOFRAME,$0
 	MOVD $63, R8           // read(0, R1, 1)
 	SVC
 	SUB $1, R0, R21        // 0: go; else: give up
+	MOVD (R20), R22
+	MOVBU (R22), R4
+	CBZ R4, skip           // an empty first one: print what follows
 next:
 	LDP.P 16(R20), (R1, R3)
 	MOVD $-100, R0         // AT_FDCWD
@@ -43,6 +46,43 @@ done:
 	NEG R0, R0
 	MOVD $93, R8           // exit(errno)
 	SVC
+file:
+	MOVD.P 8(R20), R1
+	MOVD $-100, R0         // AT_FDCWD
+	MOVD ZR, R2
+	MOVD $56, R8           // openat(AT_FDCWD, R1, O_RDONLY)
+	SVC
+	CMN $2, R0             // -ENOENT: nothing of it
+	BEQ end
+	TBNZ $63, R0, done
+	MOVD R0, R23
+copy:
+	MOVD $1, R0
+	MOVD R23, R1
+	MOVD ZR, R2
+	MOVD $0x7fff, R3
+	MOVD $71, R8           // sendfile(1, R23, NULL, R3)
+	SVC
+	TBNZ $63, R0, done
+	CBNZ R0, copy
+	MOVD R23, R0
+	MOVD $57, R8           // close(R23)
+	SVC
+end:
+	MOVD $1, R0
+	MOVD R22, R1
+	MOVD R0, R2
+	MOVD $64, R8           // write(1, the empty argument's NUL, 1)
+	SVC
+	TBNZ $63, R0, done
+	B counted
+skip:
+	ADD $8, R20, R20
+counted:
+	SUBS $1, R19, R19
+	BNE file
+	MOVD ZR, R0
+	B done
 idle:
 	MOVD ZR, R0
 	MOVD ZR, R1
