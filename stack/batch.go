@@ -61,7 +61,7 @@ func (b *batch) marshal(name string, r record) {
 	if b.err == nil {
 		b.err = err
 	}
-	b.write(&tar.Header{Name: name, Mode: 0o400}, data)
+	b.write(&tar.Header{Name: name, Mode: 0o400, Uid: keeperUser, Gid: keeperUser}, data)
 }
 
 func (b *batch) write(header *tar.Header, data []byte) {

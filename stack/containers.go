@@ -16,6 +16,7 @@ import (
 // Container is what is seen of one service's container.
 type Container struct {
 	ID, Name, Service     string
+	Image                 string // as it was asked for
 	Running, Paused       bool
 	Status                string // the engine's word: created, running, exited, …
 	Health                string // starting (not known yet), healthy or unhealthy; "" unless it runs and has a healthcheck
@@ -105,7 +106,7 @@ func (e *Engine) inspect(ctx context.Context, id string) (Container, error) {
 		return Container{}, err
 	}
 	s := info.State
-	c := Container{ID: info.ID, Name: strings.TrimPrefix(info.Name, "/"), Service: info.Config.Labels[api.ServiceLabel],
+	c := Container{ID: info.ID, Name: strings.TrimPrefix(info.Name, "/"), Service: info.Config.Labels[api.ServiceLabel], Image: info.Config.Image,
 		Foreign: info.Config.Labels[madeLabel] == "" && info.Config.Labels[api.ServiceLabel] != KeeperService,
 		Running: s.Running && !s.Restarting, Paused: s.Paused, Status: s.Status, ExitCode: s.ExitCode, OOMKilled: s.OOMKilled,
 		StartedAt: engineTime(s.StartedAt), FinishedAt: engineTime(s.FinishedAt), Error: s.Error, Instance: info.ID + "@" + s.StartedAt}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/docker/docker/api/types/container"
 
@@ -107,31 +106,6 @@ func (e *Engine) idle(ctx context.Context, p *Project) ([]string, error) {
 	return idle, nil
 }
 
-// running are the ids of the containers that run, by service, where the record of any service is not known; else it makes no call.
-func (e *Engine) running(ctx context.Context, p *Project, keeper Container) (map[string]string, error) {
-	unknown := false
-	e.mu.Lock()
-	for name, s := range p.Services {
-		r, there := e.known[place{p.Name, name}]
-		unknown = unknown || len(s.Files) > 0 && (!there || r.keeper != keeper.Instance || !r.tidied)
-	}
-	e.mu.Unlock()
-	if !unknown {
-		return nil, nil
-	}
-	list, err := e.list(ctx, p)
-	if err != nil {
-		return nil, wrap(err, "list the containers of project %s", p.Name)
-	}
-	running := map[string]string{}
-	for _, c := range list {
-		if strings.HasPrefix(c.state, container.StateRunning+" ") && c.Name == p.container(c.Service) {
-			running[c.Service] = c.ID
-		}
-	}
-	return running, nil
-}
-
 // conclude closes the records. Whatever instance runs now is stale: it was there before the files changed, or came
 // so near to it that it may have read the old ones.
 func (e *Engine) conclude(ctx context.Context, p *Project, keeper Container, orders []order) error {
@@ -186,13 +160,14 @@ func (e *Engine) runningInstance(ctx context.Context, p *Project, service string
 }
 
 // Stale returns the services whose running instance, in seen, has not taken what was last delivered. Services with
-// on_change none are never among them. Without a running keeper nothing can be told, and nothing is stale: feed first.
+// on_change none are never among them. Without a keeper that runs this version's program nothing can be told, and nothing
+// is stale: create and feed first.
 func (e *Engine) Stale(ctx context.Context, p *Project, seen map[string]Container) (map[string]bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	stale := map[string]bool{}
 	keeper := seen[KeeperService]
-	if !keeper.Running {
+	if !keeper.Running || keeper.Paused || keeper.Image != e.keeperRef {
 		return stale, nil
 	}
 	var names []string
@@ -201,11 +176,7 @@ func (e *Engine) Stale(ctx context.Context, p *Project, seen map[string]Containe
 			names = append(names, name)
 		}
 	}
-	records := make([]record, len(names))
-	err := forEach(ctx, names, func(ctx context.Context, i int, name string) (err error) {
-		records[i], err = e.recordOf(ctx, p, keeper, name, seen[name].ID)
-		return err
-	})
+	records, err := e.records(ctx, p, keeper, names)
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +203,7 @@ func (e *Engine) MarkTaken(ctx context.Context, p *Project, service string) erro
 	if !keeper.Running {
 		return fmt.Errorf("container %s does not run", keeper.Name)
 	}
-	r, err := e.recordOf(ctx, p, keeper, service, "")
+	r, err := e.recordOf(ctx, p, keeper, service)
 	if err != nil {
 		return err
 	}

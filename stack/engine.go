@@ -20,6 +20,7 @@ import (
 	moby "github.com/moby/moby/client"
 
 	"minibot/hint"
+	"minibot/stack/keeper"
 )
 
 const (
@@ -33,7 +34,9 @@ type Engine struct {
 	docker *client.Client
 	moby   *moby.Client
 	info   EngineInfo
-	noswap bool // the engine's kernel can keep tmpfs out of the swap
+
+	keeperRef string // this version's image of the keeper
+	noswap    bool   // the engine's kernel can keep tmpfs out of the swap
 	// seccomp: the engine takes its built-in profile by name, which counts where its default is another one.
 	seccomp bool
 	secure  bool // the connection is one of TLS
@@ -157,6 +160,9 @@ func (e *Engine) identify(ctx context.Context, host string) error {
 		return err
 	}
 	e.info = EngineInfo{Version: version.Version, API: e.docker.ClientVersion(), Host: host, Arch: version.Arch}
+	if program, err := keeper.Program(version.Arch); err == nil { // else Create says so
+		e.keeperRef = keeperImage(program)
+	}
 	e.noswap = hasNoswap(info.KernelVersion, info.SecurityOptions)
 	e.seccomp = namesSeccomp(e.info.API, info.SecurityOptions)
 	return nil

@@ -123,16 +123,13 @@ func (d *Prepared) prepare(ctx context.Context, values map[secrets.Name]secrets.
 	if d.keeper, err = d.engine.runKeeper(ctx, d.project); err != nil {
 		return err
 	}
+	if d.keeper.Image != d.engine.keeperRef {
+		return hint.Wrap(fmt.Errorf("deliver: container %s has the program of another version of minibot", d.keeper.Name), "run `minibotd reload`")
+	}
 	d.delivery = Delivery{Keeper: d.keeper.Instance, Incomplete: map[string][]secrets.Name{}}
 	names := slices.Sorted(maps.Keys(d.project.Services))
-	running, err := d.engine.running(ctx, d.project, d.keeper)
-	if err != nil {
-		return err
-	}
-	err = forEach(ctx, names, func(ctx context.Context, _ int, name string) error {
-		return d.engine.tidy(ctx, d.project, d.keeper, name, running[name])
-	})
-	if err != nil {
+	fed := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return len(d.project.Services[name].Files) == 0 })
+	if err := d.engine.tidy(ctx, d.project, d.keeper, fed); err != nil {
 		return err
 	}
 	for _, name := range names {
@@ -157,7 +154,7 @@ func (d *Prepared) order(ctx context.Context, service string, values map[secrets
 	if len(files) == 0 {
 		return nil
 	}
-	old, err := d.engine.recordOf(ctx, d.project, d.keeper, service, "")
+	old, err := d.engine.recordOf(ctx, d.project, d.keeper, service)
 	if err != nil || old.holds(files, values) {
 		return err
 	}

@@ -9,39 +9,30 @@ import (
 	"minibot/hint"
 )
 
-// tidy takes away what a delivery that was cut short left in a service's stage: killed between the copy and the
-// renames, together with the keeper or before its program was up, nobody else does. It looks once for each run of the
-// keeper and after each failure of our own, and costs a call then.
-func (e *Engine) tidy(ctx context.Context, p *Project, keeper Container, service, running string) error {
-	files := p.Services[service].Files
-	if len(files) == 0 {
-		return nil
-	}
-	r, err := e.recordOf(ctx, p, keeper, service, running)
-	if err != nil || r.tidied {
-		return err
-	}
-	through := ""
-	if r.through == running { // it still runs
-		through = running
-	}
-	begun, there, err := e.readRecordFile(ctx, keeper, service, through, nextRecordFile)
+// tidy takes away what a delivery that was cut short left in the stages of services: killed between the copy and the
+// renames, together with the keeper or before its program was up, nobody else does. What lies there is known with the records.
+func (e *Engine) tidy(ctx context.Context, p *Project, keeper Container, services []string) error {
+	records, err := e.records(ctx, p, keeper, services)
 	if err != nil {
 		return err
 	}
-	if there || r.Open && len(r.Files) > 0 {
-		names := slices.Concat(r.Files, begun.Files)
-		for _, f := range files {
+	return forEach(ctx, services, func(ctx context.Context, i int, service string) error {
+		r := records[i]
+		if r.tidied {
+			return nil
+		}
+		names := slices.Concat(r.Files, r.begun)
+		for _, f := range p.Services[service].Files {
 			names = append(names, f.Name)
 		}
 		slices.Sort(names)
 		if err := e.unstage(ctx, keeper, service, slices.Compact(names)); err != nil {
 			return err
 		}
-	}
-	r.tidied = true
-	e.learn(place{p.Name, service}, r)
-	return nil
+		r.tidied, r.begun = true, nil
+		e.learn(place{p.Name, service}, r)
+		return nil
+	})
 }
 
 // unstage removes the staged files of these names, and last the record that says that there are any.

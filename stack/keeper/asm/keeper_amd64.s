@@ -57,7 +57,7 @@ file:
 	CMPL AX, $-2     // ENOENT: nothing of it
 	JEQ end
 	TESTL AX, AX
-	JLT done
+	JLT barred
 copy:
 	MOVL $1, DI
 	XORL DX, DX
@@ -69,6 +69,13 @@ copy:
 	JLT done
 	MOVL SI, DI
 	MOVL $3, AX      // close(SI)
+	SYSCALL
+	JMP end
+barred:
+	MOVQ DI, SI
+	MOVL $1, DI
+	MOVL DI, DX
+	MOVL DI, AX      // write(1, its path, 1)
 	SYSCALL
 end:
 	MOVL $1, DI

@@ -54,7 +54,7 @@ file:
 	SVC
 	CMN $2, R0             // -ENOENT: nothing of it
 	BEQ end
-	TBNZ $63, R0, done
+	TBNZ $63, R0, barred
 	MOVD R0, R23
 copy:
 	MOVD $1, R0
@@ -67,6 +67,12 @@ copy:
 	CBNZ R0, copy
 	MOVD R23, R0
 	MOVD $57, R8           // close(R23)
+	SVC
+	B end
+barred:
+	MOVD $1, R0            // write(1, its path, 1): R1 is that still
+	MOVD R0, R2
+	MOVD $64, R8
 	SVC
 end:
 	MOVD $1, R0
