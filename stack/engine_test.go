@@ -159,7 +159,7 @@ services:
 	r.equal("the engine's words", strings.Contains(seen["lost"].Error, "/no/such/program"), true)
 	r.equal("all of them", len(seen), 5)
 	before := seen["well"]
-	r.must(r.engine.docker.ContainerPause(t.Context(), before.ID))
+	r.pause(before.ID)
 	r.equal("paused", r.container("well").Paused, true)
 	r.must(r.engine.docker.ContainerUnpause(t.Context(), before.ID))
 	if health := r.container("well").Health; health == "unhealthy" { // as the engine calls it until the next check
@@ -257,7 +257,7 @@ services:
 		next("health_status: healthy")
 		r.sh("a", "touch /tmp/sick")
 		next("health_status: unhealthy")
-		r.must(r.engine.docker.ContainerPause(t.Context(), c.ID))
+		r.pause(c.ID)
 		next("pause")
 		r.must(r.engine.docker.ContainerUnpause(t.Context(), c.ID))
 		next("unpause")

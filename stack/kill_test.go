@@ -41,7 +41,7 @@ func TestKillProject(t *testing.T) {
 	r.create()
 	r.feed("ONE", canaryOne)
 	r.start("a", "paused", "ended")
-	r.must(r.engine.docker.ContainerPause(t.Context(), r.container("paused").ID))
+	r.pause(r.container("paused").ID)
 	orphan := r.stray("a", map[string]string{api.ProjectLabel: r.name, api.ServiceLabel: "gone", api.OneoffLabel: "False"},
 		container.HostConfig{RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyAlways}})
 	oneOff := r.stray("paused", map[string]string{api.ProjectLabel: r.name, api.ServiceLabel: "a", api.OneoffLabel: "True"}, container.HostConfig{AutoRemove: true})

@@ -208,7 +208,7 @@ func (r *rig) failedDeliveryIsTidiedByTheNext() {
 	t := r.T
 	d := r.prepare(t.Context(), "ONE", canaryNew, "TWO", canaryTwo)
 	keeper := r.container(KeeperService)
-	r.must(r.engine.docker.ContainerPause(t.Context(), keeper.ID))
+	r.pause(keeper.ID)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	if _, err := d.Commit(ctx); err == nil {

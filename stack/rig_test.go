@@ -205,6 +205,12 @@ func (r *rig) eventually(what string, is func() bool) {
 	}
 }
 
+// pause freezes a container, which the engine may refuse in the midst of a healthcheck.
+func (r *rig) pause(id string) {
+	r.Helper()
+	r.eventually("frozen", func() bool { return r.engine.docker.ContainerPause(r.Context(), id) == nil })
+}
+
 // labels are those by which clean finds what a test made itself.
 func (r *rig) labels(service string) map[string]string {
 	return map[string]string{api.ProjectLabel: r.name, api.ServiceLabel: service, api.OneoffLabel: "True"}

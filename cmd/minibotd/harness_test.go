@@ -311,10 +311,16 @@ func (in *installation) dockerCommand(stdin string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// docker runs the docker command; it must work.
+// docker runs the docker command, which must work, again where it could not freeze a container: it may not in the midst of a healthcheck.
 func (in *installation) docker(args ...string) string {
 	in.t.Helper()
 	out, err := in.dockerCommand("", args...).CombinedOutput()
+	for range 10 {
+		if err == nil || !strings.Contains(string(out), "unable to freeze") {
+			break
+		}
+		out, err = in.dockerCommand("", args...).CombinedOutput()
+	}
 	if err != nil {
 		in.t.Fatalf("docker %s: %v: %s", strings.Join(args, " "), err, out)
 	}
