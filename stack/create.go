@@ -32,6 +32,18 @@ var createOptions = api.CreateOptions{Recreate: api.RecreateDiverged, RecreateDe
 // diverge keep running; those of services that the file no longer has are removed. report, which may be nil, hears what is done; service is "" for networks and volumes. An
 // image that is not on the engine is ErrImageMissing: nothing is pulled or built. Two calls never overlap.
 func (e *Engine) Create(ctx context.Context, p *Project, report func(service, message string)) error {
+	return e.create(ctx, p, "", report)
+}
+
+// Recreate is Create, and replaces the container of one service also where it did not diverge. As with all that Create replaces, the
+// new container has the nameless volumes of the old one, and exists, under a passing name, before that is removed: whatever is cut off when, one of
+// the two holds them, and the next Create ends it. Dependents with restart: true are left alone. Where there is no container, one is created.
+func (e *Engine) Recreate(ctx context.Context, p *Project, service string, report func(service, message string)) error {
+	return e.create(ctx, p, service, report)
+}
+
+// create is Create, and Recreate of the service, which may be "".
+func (e *Engine) create(ctx context.Context, p *Project, service string, report func(service, message string)) error {
 	e.creating.Lock()
 	defer e.creating.Unlock()
 	defer e.memory(p.Name).forget()
@@ -70,7 +82,12 @@ func (e *Engine) Create(ctx context.Context, p *Project, report func(service, me
 		}
 	})
 	defer e.progress.end()
-	err = e.compose.Create(ctx, e.definition(p, program), createOptions)
+	definition, options := e.definition(p, program), createOptions
+	if service != "" {
+		options.Services, options.Recreate = []string{service}, api.RecreateForce // of the others, what diverged
+		unfollow(definition, service)
+	}
+	err = e.compose.Create(ctx, definition, options)
 	if err != nil && ctx.Err() != nil {
 		err = errors.Join(ctx.Err(), err)
 	}
@@ -89,6 +106,19 @@ func (e *Engine) definition(p *Project, program []byte) *types.Project {
 		c.Services[KeeperService] = k
 	}
 	return c
+}
+
+// unfollow keeps Compose from stopping who follows a service's restarts: that is the supervisor's, once the service is up again. No
+// container diverges by it.
+func unfollow(definition *types.Project, service string) {
+	for name, s := range definition.Services {
+		if dependency, ok := s.DependsOn[service]; ok && dependency.Restart {
+			dependency.Restart = false
+			s.DependsOn = maps.Clone(s.DependsOn)
+			s.DependsOn[service] = dependency
+			definition.Services[name] = s
+		}
+	}
 }
 
 var divergedVolume = regexp.MustCompile(`^Volume "([^"]+)" exists`)

@@ -25,10 +25,10 @@ var (
 	ErrNoContainer = errors.New("no such container")
 	// ErrImageMissing: an image is not on the engine.
 	ErrImageMissing = errors.New("image is not on the engine")
-	// ErrNetworkMissing: a network that the container belongs to was removed. Remove the container and create.
+	// ErrNetworkMissing: a network that the container belongs to was removed. Recreate the container.
 	ErrNetworkMissing = errors.New("a network of the container is missing")
 	// ErrContainerStuck: the engine trips over remains of the container's last run, as after a restart of its own, and will never start
-	// it again. Remove the container and create.
+	// it again. Recreate it.
 	ErrContainerStuck = errors.New("the engine has remains of the container's last run")
 	// ErrStillRunning: a container runs that must not.
 	ErrStillRunning = errors.New("still running")

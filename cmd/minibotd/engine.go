@@ -25,6 +25,7 @@ type engine interface {
 	Look(ctx context.Context, p *stack.Project) (seen map[string]stack.Container, more bool, err error)
 	Container(ctx context.Context, p *stack.Project, service string) (stack.Container, error)
 	Create(ctx context.Context, p *stack.Project, report func(service, message string)) error
+	Recreate(ctx context.Context, p *stack.Project, service string, report func(service, message string)) error
 	Start(ctx context.Context, id string) error
 	Restart(ctx context.Context, id string, within time.Duration) error
 	Stop(ctx context.Context, id string, within time.Duration) error

@@ -20,7 +20,17 @@ var simLeftover = regexp.MustCompile(`^[0-9a-f]{12}_(.+)$`)
 
 // Create implements engine. It is a row of calls, between which it can be cut off: what that leaves, the next one mends.
 func (e *simEngine) Create(ctx context.Context, p *stack.Project, report func(service, message string)) error {
-	defer e.m.law.enter(e, "create", "")()
+	return e.create(ctx, p, "", report)
+}
+
+// Recreate implements engine; likewise.
+func (e *simEngine) Recreate(ctx context.Context, p *stack.Project, service string, report func(service, message string)) error {
+	return e.create(ctx, p, service, report)
+}
+
+// create is Create, which replaces the container of one service anyway.
+func (e *simEngine) create(ctx context.Context, p *stack.Project, anyway string, report func(service, message string)) error {
+	defer e.m.law.enter(e, "create "+anyway, "")()
 	err := e.call(ctx, "create network", func() error {
 		if e.m.network == 0 {
 			e.m.made++
@@ -40,7 +50,7 @@ func (e *simEngine) Create(ctx context.Context, p *stack.Project, report func(se
 	})
 	for _, service := range slices.Sorted(maps.Keys(p.Services)) {
 		if err == nil {
-			err = e.converge(ctx, p, service, report)
+			err = e.converge(ctx, p, service, service == anyway, report)
 		}
 	}
 	return err
@@ -64,8 +74,8 @@ func (e *simEngine) mend(p *stack.Project) {
 	}
 }
 
-// converge creates or replaces the container of one service.
-func (e *simEngine) converge(ctx context.Context, p *stack.Project, service string, report func(service, message string)) error {
+// converge creates or replaces the container of one service, also one that is as it is wanted.
+func (e *simEngine) converge(ctx context.Context, p *stack.Project, service string, anyway bool, report func(service, message string)) error {
 	name, image := simName(p, service), p.Services[service].Image
 	var old, next *simContainer
 	err := e.call(ctx, "create container", func() error {
@@ -79,6 +89,9 @@ func (e *simEngine) converge(ctx context.Context, p *stack.Project, service stri
 		case old == nil:
 			e.m.create(service, name, image, false)
 			report(service, "created")
+		case anyway:
+			e.m.law.judge("remove", old)
+			next = e.m.create(service, old.id[:12]+"_"+name, image, false)
 		case old.foreign || old.image != image:
 			e.m.law.replaces(e, old, image)
 			next = e.m.create(service, old.id[:12]+"_"+name, image, false)

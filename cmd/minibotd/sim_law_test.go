@@ -118,6 +118,9 @@ func (l *simLaw) enter(e *simEngine, op, id string) func() {
 
 // judge is called with the machine locked.
 func (l *simLaw) judge(op string, c *simContainer) {
+	if l == nil {
+		return
+	}
 	switch op {
 	case "start", "restart":
 		l.mayStart(op, c)

@@ -261,15 +261,13 @@ func (w *world) service(ctx context.Context, engine engine, project *stack.Proje
 	return fmt.Errorf("service %s: unknown action %d", action.Service, action.Kind)
 }
 
-// recreate replaces a service's container. within is as in [stack.Engine.Stop].
+// recreate replaces a service's container by a new one, which has its volumes, the nameless ones too. within is as in
+// [stack.Engine.Stop].
 func (w *world) recreate(ctx context.Context, engine engine, project *stack.Project, service, id string, within time.Duration) error {
 	if err := engine.Stop(ctx, id, within); err != nil {
 		return err
 	}
-	if err := engine.Remove(ctx, id); err != nil {
-		return err
-	}
-	if err := engine.Create(ctx, project, w.onChange); err != nil {
+	if err := engine.Recreate(ctx, project, service, w.onChange); err != nil {
 		return err
 	}
 	c, err := engine.Container(ctx, project, service)
