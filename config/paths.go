@@ -24,6 +24,7 @@ type Paths struct {
 	Intent     string // what a person wants to be down
 	Rotation   string // journal of rotations
 	Notify     string // what was told to whom
+	Volumes    string // which data volumes there were
 	Migration  string // the record of a move to another store
 	LogDir     string
 }
@@ -63,6 +64,7 @@ func NewPaths(home string) (Paths, error) {
 		Intent:     filepath.Join(state, "intent.json"),
 		Rotation:   filepath.Join(state, "rotation.jsonl"),
 		Notify:     filepath.Join(state, "notify.json"),
+		Volumes:    filepath.Join(state, "volumes.json"),
 		Migration:  filepath.Join(state, "migration.json"),
 		LogDir:     filepath.Join(home, "log"),
 	}

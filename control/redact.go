@@ -110,7 +110,7 @@ var words = func() map[string]bool {
 		"begin", "restage", "stage", "accept", "prove", "prepare", "promote", "switch", "verify", "adopt", "see", "retire", "end",
 		"resume", "demote", "switch-back", "readopt", "revert", "unstage", // steps
 		"restart", "recreate", "signal", "exec", "none", "postgres", "redis", "openclaw", // how
-		"phase", "progress", "request", "secret", "start", "stop", "exit", "heal", "failed", "recovered", "gave-up", "flapping", "lines", "reconnected", "deliver", // events
+		"phase", "progress", "request", "secret", "start", "stop", "exit", "heal", "failed", "recovered", "gave-up", "flapping", "lines", "reconnected", "deliver", "volume", // events
 	} {
 		all[word] = true
 	}

@@ -47,6 +47,16 @@ type Status struct {
 	Services []Service `json:"services"` // ordered by name
 	Secrets  []Secret  `json:"secrets"`  // ordered by name
 	Exposed  []Exposed `json:"exposed,omitempty"`
+	// NewVolumes are the data volumes that are others than before, ordered by name, until a person has started a service of theirs, or for 7 days.
+	NewVolumes []NewVolume `json:"new_volumes,omitempty"`
+}
+
+// NewVolume is a data volume that was made anew, empty, because the one before it was gone.
+type NewVolume struct {
+	Name     string    `json:"name"`
+	Services []string  `json:"services"` // that mount it, sorted
+	Since    time.Time `json:"since"`    // when it was noticed
+	Hint     string    `json:"hint"`
 }
 
 // Exposed is a place at which the compose file passes a secret on in the clear.

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -83,6 +84,7 @@ func (e *Engine) create(ctx context.Context, p *Project, service string, report 
 	})
 	defer e.progress.end()
 	definition, options := e.definition(p, program), createOptions
+	mark(definition, rand.Text())
 	if service != "" {
 		options.Services, options.Recreate = []string{service}, api.RecreateForce // of the others, what diverged
 		unfollow(definition, service)

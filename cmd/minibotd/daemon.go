@@ -84,6 +84,7 @@ type daemon struct {
 	changes   int  // operations that change secrets now
 	doubt     bool // a database may have another password than the store
 	lastLines map[string][]string
+	volumes   *dataVolumes
 	passedOn  map[secrets.Name]secrets.Value // what the project was last made of, where it holds values
 }
 
@@ -107,7 +108,10 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 	d.world = &world{host: cfg.DockerHost, dial: dial, log: log, refuse: d.forbidden, feeding: make(chan struct{}, 1), onChange: func(service, message string) {
 		d.record(control.Event{Kind: "progress", Service: service, Message: message})
 	}}
-	d.world.reload = d.reloadGateway
+	d.world.reload, d.world.created = d.reloadGateway, d.volumesMade
+	if d.volumes, err = readVolumes(paths.Volumes); err != nil {
+		log.Warn("the record of the volumes begins anew", keyError, err)
+	}
 	d.supervisor = supervisor.New(d.world, supervisor.Options{Logger: log, OnEvent: d.onSupervisorEvent, OnWake: d.world.forget})
 	d.rotator = rotation.New(d.store, journal, d.requirements, d.database, d, log)
 	d.rotator.At, d.rotator.Redact = crashPoint(), redact.Text

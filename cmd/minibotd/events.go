@@ -21,7 +21,7 @@ import (
 
 // eventKinds are the kinds of events, sorted: the daemon's own, the supervisor's, and the verbs of its actions.
 var eventKinds = slices.Sorted(slices.Values([]string{
-	"age", "engine", "error", "lines", "phase", "progress", "request", "secret",
+	"age", "engine", "error", "lines", "phase", "progress", "request", "secret", "volume",
 	string(supervisor.EventHeal), string(supervisor.EventDone), string(supervisor.EventFailed), string(supervisor.EventHealthy),
 	string(supervisor.EventUnhealthy), string(supervisor.EventExit), string(supervisor.EventMissing), string(supervisor.EventDegraded),
 	string(supervisor.EventRecovered), string(supervisor.EventUnreachable), string(supervisor.EventReconnected), string(supervisor.EventWoke),

@@ -35,7 +35,7 @@ func (w *world) prepare(ctx context.Context, project *stack.Project, values map[
 	release := sync.OnceFunc(func() { <-w.feeding })
 	prepared, err := engine.Prepare(ctx, project, values)
 	if errors.Is(err, stack.ErrNoContainer) { // the keeper was taken away
-		if err = engine.Create(ctx, now, w.onChange); err == nil {
+		if err = w.create(ctx, engine, now, ""); err == nil {
 			prepared, err = engine.Prepare(ctx, project, values)
 		}
 	}

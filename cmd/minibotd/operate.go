@@ -62,6 +62,11 @@ func (d *daemon) operate(ctx context.Context, op control.Operation, say saying) 
 		if ticket, err = d.intend(op); err != nil {
 			return err
 		}
+		if op.Verb == control.VerbStart {
+			if err := d.volumes.heed(op.Service); err != nil {
+				d.log.Warn("the record of the volumes is not kept", keyError, err)
+			}
+		}
 	case control.VerbPause, control.VerbResume:
 		return d.rest(op, say)
 	default:

@@ -25,7 +25,8 @@ func (c *commands) statusCommand() *cobra.Command {
 			"when the container started, or when its state began. Below stand the last lines of a run that failed, until its service\n" +
 			"was well for ten minutes, and the secrets that want a person: not set, due, overdue, or with a change that was rolled\n" +
 			"back. Beside the engine stands who named it, or whose it is and what was in the way at the places that come first. A\n" +
-			"warning names each place at which the compose file passes a secret on in the clear.",
+			"warning names each place at which the compose file passes a secret on in the clear, and each data volume that is new\n" +
+			"and empty although the stack had one of its name before.",
 		Example: "  minibotd status\n  minibotd status --json",
 		Args:    commandline.Arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -102,7 +103,21 @@ func showStatus(io *console.IO, s control.Status, now time.Time) error {
 			return err
 		}
 	}
+	if err := showVolumes(io, s.NewVolumes); err != nil {
+		return err
+	}
 	return showSecrets(io, s.Secrets, now)
+}
+
+// showVolumes names the data volumes that are not the ones before.
+func showVolumes(io *console.IO, list []control.NewVolume) error {
+	for _, v := range list {
+		if err := io.Print("warning: volume %s of %s was made anew, empty, because the one before is gone: %s\n  hint: %s", console.Escape(v.Name),
+			console.Escape(strings.Join(v.Services, ", ")), v.Since.Local().Format(time.DateTime), console.Escape(v.Hint)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // paintPhase colours what is well, what moves and what is not well.

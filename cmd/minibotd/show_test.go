@@ -35,7 +35,8 @@ func TestShowStatus(t *testing.T) {
 				{Name: "TELEGRAM_BOT_TOKEN", State: "current", Age: control.AgeOverdue, Due: &lastMonth, RevokeURL: "https://t.me/BotFather"},
 				{Name: "TOKEN", State: "current", Age: control.AgeOK, Due: &now},
 			},
-			Exposed: []control.Exposed{{Secret: "TOKEN", Service: "web", Path: "services.web.environment.A\x1b", File: "/m/compose.yaml", Line: 7}},
+			Exposed:    []control.Exposed{{Secret: "TOKEN", Service: "web", Path: "services.web.environment.A\x1b", File: "/m/compose.yaml", Line: 7}},
+			NewVolumes: []control.NewVolume{{Name: "mb_data\x1b", Services: []string{"postgres", "web"}, Since: now, Hint: "put it back"}},
 		}, `degraded for 2 hours: redis: exited\nwith 1
   hint: minibotd logs redis
 engine 20.10.24 (API 1.41) by OrbStack; Docker Desktop: no permission\x1b, store age (open), minibotd v1, pid 42
@@ -47,6 +48,8 @@ redis     minibot-redis     degraded  -        0       just now   exited with 1\
 side      minibot-side      missing   -        0       -
   redis | bad\x07 option
 warning: secret TOKEN is passed on in the clear: services.web.environment.A\x1b (/m/compose.yaml:7)
+warning: volume mb_data\x1b of postgres, web was made anew, empty, because the one before is gone: 2026-03-04 05:06:07
+  hint: put it back
 secret API_KEY is not set: mb-secrets set API_KEY
 secret POSTGRES_PASSWORD: a new value waits for openclaw, postgres to take it
 secret REDIS_PASSWORD: the last change was rolled back: redis said\nno (mb-secrets history REDIS_PASSWORD)

@@ -126,6 +126,11 @@ func (e *simEngine) Info() stack.EngineInfo {
 }
 func (e *simEngine) Close() error { return nil }
 
+// DataVolumes implements engine: there are none.
+func (e *simEngine) DataVolumes(context.Context, *stack.Project) ([]stack.DataVolume, error) {
+	return nil, nil
+}
+
 // Watch implements engine.
 func (e *simEngine) Watch(ctx context.Context, _ *stack.Project, ready func(), on func(stack.Event)) error {
 	stream := make(chan stack.Event, 256)

@@ -99,7 +99,7 @@ func (d *daemon) Status(ctx context.Context) (control.Status, error) {
 		d.lock.show(&out)
 	}
 	if d.project != nil {
-		out.Project, out.Exposed = d.project.Name, exposures(d.project)
+		out.Project, out.Exposed, out.NewVolumes = d.project.Name, exposures(d.project), d.volumes.show(time.Now())
 		for _, service := range d.project.Services {
 			s := control.Service{Name: service.Name, Container: service.Container, State: "missing", Secrets: []string{}}
 			for _, name := range needs(service) {

@@ -33,6 +33,8 @@ type world struct {
 	reload  func(ctx context.Context, service string) error
 	feeding chan struct{} // holds a token while a delivery is under way or prepared
 	refuse  func() error  // why nothing may be started, or nil; nil allows all
+	// created hears of each create that succeeded.
+	created func(context.Context, engine, *stack.Project)
 
 	actions inFlight
 
@@ -196,7 +198,7 @@ func (w *world) Do(ctx context.Context, action supervisor.Action) error {
 	}
 	switch action.Kind {
 	case supervisor.ActionCreate:
-		err = engine.Create(ctx, project, w.onChange)
+		err = w.create(ctx, engine, project, "")
 	case supervisor.ActionFeed:
 		err = w.feed(ctx, engine)
 	case supervisor.ActionWithdraw:
@@ -219,7 +221,7 @@ func (w *world) feed(ctx context.Context, engine engine) error {
 	delivery, err := engine.Feed(ctx, project, values)
 	if errors.Is(err, stack.ErrNoContainer) { // the keeper was taken away
 		if err = w.refused(); err == nil {
-			err = engine.Create(ctx, project, w.onChange)
+			err = w.create(ctx, engine, project, "")
 		}
 		if err == nil {
 			delivery, err = engine.Feed(ctx, project, values)
@@ -261,13 +263,27 @@ func (w *world) service(ctx context.Context, engine engine, project *stack.Proje
 	return fmt.Errorf("service %s: unknown action %d", action.Service, action.Kind)
 }
 
+// create makes what is missing, and replaces the container of a service, unless that is "".
+func (w *world) create(ctx context.Context, engine engine, project *stack.Project, service string) error {
+	var err error
+	if service == "" {
+		err = engine.Create(ctx, project, w.onChange)
+	} else {
+		err = engine.Recreate(ctx, project, service, w.onChange)
+	}
+	if err == nil && w.created != nil {
+		w.created(ctx, engine, project)
+	}
+	return err
+}
+
 // recreate replaces a service's container by a new one, which has its volumes, the nameless ones too. within is as in
 // [stack.Engine.Stop].
 func (w *world) recreate(ctx context.Context, engine engine, project *stack.Project, service, id string, within time.Duration) error {
 	if err := engine.Stop(ctx, id, within); err != nil {
 		return err
 	}
-	if err := engine.Recreate(ctx, project, service, w.onChange); err != nil {
+	if err := w.create(ctx, engine, project, service); err != nil {
 		return err
 	}
 	c, err := engine.Container(ctx, project, service)
