@@ -19,7 +19,7 @@ const (
 	fullLook = 5 * time.Minute
 	// lookedAtOnce is how many containers one look inspects only because of an event: a storm of events must not hold up the look at
 	// what a list shows to be different.
-	lookedAtOnce = 16
+	lookedAtOnce = 8
 	// askedAtOnce is how many calls one look, or one delivery, has under way at the same time.
 	askedAtOnce = 8
 )

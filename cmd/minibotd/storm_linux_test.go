@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httputil"
 	"os"
@@ -27,8 +28,11 @@ type storm struct {
 	sent  atomic.Int64
 
 	mu    sync.Mutex
-	known map[string]map[string]any // the last event of each container and action
+	known map[string]repeated // the last event of each container and action
 }
+
+// repeated is an event without its time, which stands between the two: what repeats 5,000 a second must not itself be what keeps the machine busy.
+type repeated struct{ before, after []byte }
 
 // over puts the storm into what a proxy passes on.
 func (s *storm) over(forward *httputil.ReverseProxy) http.Handler {
@@ -57,9 +61,10 @@ func (w *stormy) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *stormy) Write(p []byte) (int, error) {
 	for line := range strings.Lines(string(p)) {
 		var event map[string]any
-		if json.Unmarshal([]byte(line), &event) == nil {
+		before, rest, found := strings.Cut(line, `"timeNano":`)
+		if digits := strings.TrimLeft(rest, "0123456789"); found && json.Unmarshal([]byte(line), &event) == nil {
 			w.storm.mu.Lock()
-			w.storm.known[fmt.Sprint(event["id"], event["Action"])] = event
+			w.storm.known[fmt.Sprint(event["id"], event["Action"])] = repeated{[]byte(before + `"timeNano":`), []byte(strings.TrimSpace(digits) + "\n")}
 			w.storm.mu.Unlock()
 		}
 	}
@@ -82,22 +87,15 @@ func (w *stormy) rage(ended <-chan struct{}) {
 		}
 		var piece []byte
 		w.storm.mu.Lock()
-		events := make([]map[string]any, 0, len(w.storm.known))
-		for _, event := range w.storm.known {
-			events = append(events, event)
-		}
+		events := slices.Collect(maps.Values(w.storm.known))
 		for range stormRate * int(stormPiece) / int(time.Second) {
 			if len(events) == 0 {
 				break
 			}
 			event := events[next%len(events)]
 			next++
-			event["timeNano"] = time.Now().UnixNano()
-			line, err := json.Marshal(event)
-			if err == nil {
-				piece = append(append(piece, line...), '\n')
-				w.storm.sent.Add(1)
-			}
+			piece = append(strconv.AppendInt(append(piece, event.before...), time.Now().UnixNano(), 10), event.after...)
+			w.storm.sent.Add(1)
 		}
 		w.storm.mu.Unlock()
 		w.mu.Lock()
@@ -121,7 +119,7 @@ func TestHealInAStormOfEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &storm{known: map[string]map[string]any{}}
+	s := &storm{known: map[string]repeated{}}
 	in := install(t, proxyTo(t, "", s.over).host(), manyServices(2*pairs, "4s"), nil)
 	in.must("K="+tinyCanary+"\n", "mb-secrets", "init")
 	in.start()
