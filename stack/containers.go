@@ -28,6 +28,10 @@ type Container struct {
 	Error                 string    // the engine's own words when the last start failed
 	Instance              string    // id and StartedAt: one run of the container
 	Foreign               bool      // not made by [Engine.Create], as after `docker compose up` by hand: Create replaces it
+	// Detached names the networks that it is to be in, and is not, or not under the service's name; "" from [Engine.Container].
+	Detached string
+
+	networks map[string][]string // aliases, by name
 }
 
 // Containers lists and inspects every container of the project, by service; the keeper under KeeperService.
@@ -84,6 +88,9 @@ func (e *Engine) list(ctx context.Context, p *Project) ([]listed, error) {
 	var out []listed
 	for _, c := range list {
 		l := summary(c.State, c.Status)
+		if c.NetworkSettings != nil {
+			l.networks = endpointIDs(c.NetworkSettings.Networks)
+		}
 		l.ID, l.Name, l.Service, l.composed = c.ID, plainName(c.Names), c.Labels[api.ServiceLabel], c.Labels[api.ConfigHashLabel] != ""
 		out = append(out, l)
 	}
@@ -110,6 +117,9 @@ func (e *Engine) inspect(ctx context.Context, id string) (Container, error) {
 		Foreign: info.Config.Labels[madeLabel] == "" && info.Config.Labels[api.ServiceLabel] != KeeperService,
 		Running: s.Running && !s.Restarting, Paused: s.Paused, Status: s.Status, ExitCode: s.ExitCode, OOMKilled: s.OOMKilled,
 		StartedAt: engineTime(s.StartedAt), FinishedAt: engineTime(s.FinishedAt), Error: s.Error, Instance: info.ID + "@" + s.StartedAt}
+	if info.NetworkSettings != nil {
+		c.networks = aliases(info.NetworkSettings.Networks)
+	}
 	if info.HostConfig != nil {
 		c.MemoryLimit = info.HostConfig.Memory
 	}

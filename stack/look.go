@@ -74,6 +74,13 @@ func (m *memory) tell(id string) {
 	m.told.add(id)
 }
 
+// service is the one whose container was last seen to have an id, or "".
+func (m *memory) service(id string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.known[id].listed.Service
+}
+
 // queue holds each id once, in the order of coming.
 type queue struct {
 	ids []string
@@ -178,6 +185,7 @@ func (p *Project) byService(all []Container) map[string]Container {
 		if other, twice := seen[c.Service]; twice && other.Name == p.container(c.Service) {
 			continue
 		}
+		c.Detached = c.detachedFrom(p)
 		seen[c.Service] = c
 	}
 	return seen
@@ -257,6 +265,7 @@ type listed struct {
 	composed          bool   // Compose knows it for its own
 	state             string // with its health or exit code
 	age               string // of the state, as in "3 minutes"
+	networks          string // with the connection to each
 }
 
 // remark is the part of a container's status that says more than the time: (healthy), (137), (Paused).
@@ -274,7 +283,7 @@ func (c listed) ended() bool {
 
 // differs tells whether a container has changed since it was listed as old, or may have been started anew.
 func (c listed) differs(old listed) bool {
-	if c.Name != old.Name || c.state != old.state {
+	if c.Name != old.Name || c.state != old.state || c.networks != old.networks {
 		return true
 	}
 	now, ok1 := ageRank(c.age)

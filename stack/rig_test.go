@@ -61,7 +61,7 @@ func dialReal(t *testing.T) *Engine {
 }
 
 // newRig loads a compose file's services and secrets sections; IMAGE in it is the test image, SLEEP an entrypoint
-// that waits and ends at TERM.
+// that waits and ends at TERM. One that begins with networks has its own.
 func newRig(t *testing.T, text string) *rig {
 	t.Helper()
 	t.Parallel()
@@ -89,7 +89,11 @@ func (r *rig) load(text string) {
 	// the image declares a volume at /data: memory there leaves no nameless one behind
 	text = strings.NewReplacer("{ image: IMAGE", "{ tmpfs: [/data], image: "+testImage(),
 		"\n    image: IMAGE", "\n    tmpfs: [/data]\n    image: "+testImage(), "SLEEP", sleep).Replace(text)
-	r.project = load(r.T, "name: "+r.name+"\nnetworks: { default: { internal: true } }\n"+text)
+	networks := "\nnetworks: { default: { internal: true } }\n"
+	if strings.HasPrefix(text, "\nnetworks:") {
+		networks = ""
+	}
+	r.project = load(r.T, "name: "+r.name+networks+text)
 	r.project.rewritten.WorkingDir = "/" // a new file in a new directory is the same project
 }
 

@@ -16,7 +16,7 @@ import (
 type Event struct {
 	Service   string
 	Container string // its id
-	Action    string // create, start, die, destroy, oom, pause, unpause, rename, "health_status: healthy", …
+	Action    string // create, start, die, destroy, oom, pause, unpause, rename, disconnect, "health_status: healthy", …
 	ExitCode  int    // with die
 	Time      time.Time
 }
@@ -27,7 +27,7 @@ var watched = []events.Action{events.ActionCreate, events.ActionStart, events.Ac
 
 const refusalDelay = 2 * time.Millisecond
 
-// Watch subscribes to the events of the project's containers, filtered by the engine, calls ready once the
+// Watch subscribes to the events of the project's containers, filtered by the engine, and to those of containers that are taken off a network, calls ready once the
 // subscription stands, then on for each event, one at a time, and returns when the stream or ctx ends. It always
 // returns an error; ErrEngineUnreachable when the engine went away. List everything after ready.
 func (e *Engine) Watch(ctx context.Context, p *Project, ready func(), on func(Event)) error {
@@ -38,8 +38,13 @@ func (e *Engine) Watch(ctx context.Context, p *Project, ready func(), on func(Ev
 		filter.Add("event", string(action))
 	}
 	messages, errs := e.docker.Events(ctx, events.ListOptions{Filters: filter})
+	// an event of a network has no labels of the container: the engine cannot filter by the project
+	networks, networkErrs := e.docker.Events(ctx, events.ListOptions{Filters: filters.NewArgs(
+		filters.Arg("type", string(events.NetworkEventType)), filters.Arg("event", string(events.ActionDisconnect)))})
 	select { // the client reports a refusal a moment after it has returned
 	case err := <-errs:
+		return streamEnd(ctx, err)
+	case err := <-networkErrs:
 		return streamEnd(ctx, err)
 	case <-time.After(refusalDelay):
 	}
@@ -51,7 +56,15 @@ func (e *Engine) Watch(ctx context.Context, p *Project, ready func(), on func(Ev
 		case m := <-messages: // handed over one by one: none is left when the error comes
 			memory.tell(m.Actor.ID)
 			on(event(m))
+		case m := <-networks:
+			id := m.Actor.Attributes["container"]
+			if service := memory.service(id); service != "" {
+				memory.tell(id)
+				on(Event{Service: service, Container: id, Action: string(m.Action), Time: time.Unix(0, m.TimeNano)})
+			}
 		case err := <-errs:
+			return streamEnd(ctx, err)
+		case err := <-networkErrs:
 			return streamEnd(ctx, err)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 // EventKind says what an Event reports.
 type EventKind string
 
-// The kinds. An action that is issued is reported with its verb ("start", "restart", "stop", "adopt", "recreate",
+// The kinds. An action that is issued is reported with its verb ("start", "restart", "stop", "adopt", "recreate", "connect",
 // "create", "feed", "withdraw") or as a heal, and once more when it is done or has failed.
 const (
 	EventHeal        EventKind = "heal"

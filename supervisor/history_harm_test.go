@@ -8,7 +8,7 @@ import (
 // harm does something to a container, or to all.
 func (h *history) harm(name string) {
 	u := h.units[name]
-	what := h.pick.IntN(12)
+	what := h.pick.IntN(13)
 	h.say("harm %d to %s", what, name)
 	switch what {
 	case 0:
@@ -42,6 +42,8 @@ func (h *history) harm(name string) {
 		}
 	case 10:
 		u.Stale = u.Running && h.wanted.Services[name].Secrets
+	case 12:
+		u.Detached = "net"
 	case 11: // somebody meddles: another container, or the same one started
 		if h.pick.IntN(2) == 0 {
 			h.starts++

@@ -215,6 +215,8 @@ func (h *history) carryOut(f flight) error {
 		u.end(143, h.now)
 	case a.Kind == ActionAdopt:
 		u.Stale = false
+	case a.Kind == ActionConnect:
+		u.Detached = ""
 	case a.Kind == ActionStart && u.Running:
 	default:
 		h.run(a.Service, u)
@@ -232,7 +234,7 @@ func (h *history) run(name string, u *unit) {
 		return
 	}
 	h.starts++
-	u.Running, u.Paused, u.Stale, u.Error, u.ExitCode = true, false, false, "", 0
+	u.Running, u.Paused, u.Stale, u.Error, u.ExitCode, u.Detached = true, false, false, "", 0, ""
 	u.Instance, u.StartedAt, u.Health = fmt.Sprint(u.ID, "@", h.starts), h.now, HealthNone
 	if s.Healthcheck {
 		u.Health = HealthStarting

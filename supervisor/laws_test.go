@@ -210,6 +210,12 @@ func (h *history) judge(a Action, seen Seen, conds map[string]condition) {
 			h.fail("%v %s although %s is %+v", a.Kind, a.Service, d.Service, dep)
 		}
 	}
+	if a.Kind == ActionConnect {
+		if c.Detached == "" || !cond.running() || l.rests || s.NoHeal || l.shut {
+			h.fail("%v %s, which is to be left alone: %+v", a.Kind, a.Service, c)
+		}
+		return
+	}
 	if h.queued[a.Service] && a.Kind != ActionAdopt {
 		delete(h.queued, a.Service)
 		l.forget()

@@ -235,12 +235,14 @@ func (d *decision) request(s Service, r *record) view {
 	return d.act(r, Action{Kind: kind, Reason: "requested"})
 }
 
-// voluntary takes care of what a running service needs although it may be well: to take a changed secret, or to
-// follow a dependency.
+// voluntary takes care of what a running service needs although it may be well: to be in its networks, to take a changed secret, or
+// to follow a dependency.
 func (d *decision) voluntary(s Service, r *record) (view, bool) {
 	action := Action{Kind: ActionRestart}
 	followed := d.followed(s, r)
-	switch {
+	switch away := d.seen.Containers[s.Name].Detached; {
+	case away != "" && !s.NoHeal && r.rests.IsZero() && !r.shut && !d.resigned(r):
+		action.Kind, action.Reason = ActionConnect, "not in network "+away
 	case d.seen.Containers[s.Name].Stale && s.Adopt != AdoptNothing:
 		action.Reason = "secret changed"
 		action.Kind = [...]ActionKind{AdoptByRestart: ActionRestart, AdoptByRecreate: ActionRecreate,

@@ -13,6 +13,12 @@ func up(health Health) Container {
 	return Container{ID: "i", Running: true, Health: health, Instance: "i@1", StartedAt: epoch}
 }
 
+// off takes a container off its network.
+func off(c Container) Container {
+	c.Detached = "n"
+	return c
+}
+
 type decideCase struct {
 	services   map[string]Service
 	containers map[string]Container
@@ -59,6 +65,18 @@ func decideCases() map[string]decideCase {
 			map[string]Container{"a": {Running: true, Stale: true}}, "adopt a", "secret changed"},
 		"without a secret": {map[string]Service{"a": {Missing: []string{"X"}}},
 			map[string]Container{"a": exited}, "", "not set: X"},
+		"off its network": {map[string]Service{"a": {}}, map[string]Container{"a": off(up(HealthNone))}, "connect a", "not in network n"},
+		"off its network and unhealthy": {map[string]Service{"a": {Healthcheck: true}},
+			map[string]Container{"a": off(up(HealthUnhealthy))}, "connect a", "not in network n"},
+		"off its network and down": {map[string]Service{"a": {}}, map[string]Container{"a": off(exited)}, "start a", "exited with 1"},
+		"off its network and paused": {map[string]Service{"a": {}},
+			map[string]Container{"a": off(Container{Running: true, Paused: true})}, "", "paused"},
+		"off its network and wanted down": {map[string]Service{"a": {Stopped: true}}, map[string]Container{"a": off(exited)}, "withdraw", "stopped on request"},
+		"off its network and not healed":  {map[string]Service{"a": {NoHeal: true}}, map[string]Container{"a": off(up(HealthNone))}, "", ""},
+		"off its network and maintained": {map[string]Service{"a": {Maintenance: epoch.Add(time.Hour)}},
+			map[string]Container{"a": off(up(HealthNone))}, "", maintained(epoch.Add(time.Hour))},
+		"off its network and waiting": {map[string]Service{"a": {DependsOn: required}, "b": {Healthcheck: true}},
+			map[string]Container{"a": off(up(HealthNone)), "b": up(HealthStarting)}, "", "not in network n; waits for b to be healthy"},
 		"made by hand and running": {map[string]Service{"a": {}},
 			map[string]Container{"a": {Running: true, Foreign: true}}, "create", ""},
 		"made by hand and down": {map[string]Service{"a": {}},

@@ -119,6 +119,8 @@ type Container struct {
 	FinishedAt  time.Time
 	Stale       bool // runs with secrets older than those delivered
 	Foreign     bool // was made by someone else, as by hand: it is never started, and replaced by the next ActionCreate
+	// Detached names the networks that it is to be in and is not; "" is none. A start or a restart brings it back into them.
+	Detached string
 	// Checked is when the last healthcheck that has ended began, by the engine's clock; zero where that is not known.
 	Checked time.Time
 	Error   string // the engine's own words when the last start failed
@@ -145,11 +147,12 @@ const (
 	ActionAdopt    // signal or exec, so that the service takes what was delivered
 	ActionRecreate // stop, remove, create and start one service's container; likewise
 	ActionKill     // at once
+	ActionConnect  // bring a running container back into its networks; where that is not possible, make it anew, without starting it
 )
 
 // String returns the action's verb.
 func (k ActionKind) String() string {
-	verbs := [...]string{"create", "feed", "withdraw", "start", "restart", "stop", "adopt", "recreate", "kill"}
+	verbs := [...]string{"create", "feed", "withdraw", "start", "restart", "stop", "adopt", "recreate", "kill", "connect"}
 	if int(k) < len(verbs) {
 		return verbs[k]
 	}

@@ -138,7 +138,7 @@ func busyView(r *record) view {
 		v = view{state: "degraded", reason: "stopping, because it is unhealthy"}
 	case r.busy.Kind == ActionStop, r.busy.Kind == ActionKill:
 		v = view{state: "running", reason: "stopping"}
-	case r.busy.Kind == ActionAdopt:
+	case r.busy.Kind == ActionAdopt, r.busy.Kind == ActionConnect:
 		v.state = "running"
 	case r.degraded:
 		v.state = "degraded"

@@ -27,6 +27,7 @@ type engine interface {
 	Create(ctx context.Context, p *stack.Project, report func(service, message string)) error
 	Recreate(ctx context.Context, p *stack.Project, service string, report func(service, message string)) error
 	DataVolumes(ctx context.Context, p *stack.Project) ([]stack.DataVolume, error)
+	Connect(ctx context.Context, p *stack.Project, service, id string) error
 	Start(ctx context.Context, id string) error
 	Restart(ctx context.Context, id string, within time.Duration) error
 	Stop(ctx context.Context, id string, within time.Duration) error

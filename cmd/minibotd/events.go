@@ -28,7 +28,7 @@ var eventKinds = slices.Sorted(slices.Values([]string{
 	string(supervisor.EventClock), string(supervisor.EventGaveUp), string(supervisor.EventMaintenance), string(supervisor.EventFlapping),
 	supervisor.ActionCreate.String(), supervisor.ActionFeed.String(), supervisor.ActionWithdraw.String(), supervisor.ActionStart.String(),
 	supervisor.ActionRestart.String(), supervisor.ActionStop.String(), supervisor.ActionAdopt.String(), supervisor.ActionRecreate.String(),
-	supervisor.ActionKill.String(),
+	supervisor.ActionKill.String(), supervisor.ActionConnect.String(),
 }))
 
 // Events yields the kept events.

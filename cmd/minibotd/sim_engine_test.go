@@ -190,6 +190,18 @@ func (e *simEngine) Container(ctx context.Context, p *stack.Project, service str
 	})
 }
 
+// Connect implements engine.
+func (e *simEngine) Connect(ctx context.Context, _ *stack.Project, _, id string) error {
+	defer e.m.law.enter(e, "connect", id)()
+	return e.on(ctx, "connect", id, func(c *simContainer) error {
+		if c.network != e.m.network {
+			return fmt.Errorf("connect container %s: %w", c.name, stack.ErrNetworkMissing)
+		}
+		c.astray = false
+		return nil
+	})
+}
+
 // Start implements engine.
 func (e *simEngine) Start(ctx context.Context, id string) error {
 	defer e.m.law.enter(e, "start", id)()

@@ -62,6 +62,9 @@ var simHarms = []struct {
 		s.m.mu.Unlock()
 	}},
 	{1, "the network is removed", func(s *sim) { s.m.mu.Lock(); defer s.m.mu.Unlock(); s.m.network = 0 }},
+	{2, "a container is taken off its network", func(s *sim) {
+		s.anyone(func(c *simContainer) { c.astray = c.service != stack.KeeperService; s.m.tell(c, "disconnect", 0) })
+	}},
 	{2, "docker compose up", func(s *sim) { s.byHand(true, true) }},
 	{2, "docker compose down", func(s *sim) { s.byHand(true, false) }},
 	{2, "docker compose restart", func(s *sim) {

@@ -47,7 +47,7 @@ type simApp struct {
 // simContainer is a container as the engine knows it.
 type simContainer struct {
 	id, name, service, image string
-	foreign                  bool
+	foreign, astray          bool
 	running, paused, oom     bool
 	health                   string // kept when it ends, as by the real one
 	exit, network, run       int
@@ -84,6 +84,9 @@ func (c *simContainer) well() bool {
 func (c *simContainer) inspect() stack.Container {
 	out := stack.Container{ID: c.id, Name: c.name, Service: c.service, Running: c.running, Paused: c.paused, ExitCode: c.exit, OOMKilled: c.oom,
 		StartedAt: c.begun, FinishedAt: c.finished, Error: c.fault, Instance: c.instance(), Foreign: c.foreign, Status: "exited"}
+	if c.astray {
+		out.Detached = "a network"
+	}
 	switch {
 	case c.paused:
 		out.Status = "paused"

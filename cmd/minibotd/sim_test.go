@@ -216,6 +216,9 @@ func (s *sim) settled() {
 			s.law.broken("%s has %d containers", name, len(list))
 			continue
 		}
+		if list[0].astray && list[0].running {
+			s.law.broken("%s is not in its network", name)
+		}
 		want := pick(values, service.Secrets)
 		if v := s.m.volumes[name]; len(want) > 0 && (v == nil || v.open || !maps.EqualFunc(v.values, want, secrets.Value.Equal)) {
 			s.law.broken("%s has other secrets delivered than the store holds", name)

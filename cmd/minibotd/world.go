@@ -161,7 +161,7 @@ func observed(c stack.Container, stale bool) supervisor.Container {
 	}
 	return supervisor.Container{
 		ID: c.ID, Name: c.Name, Running: c.Running, Paused: c.Paused, Health: healths[c.Health], ExitCode: c.ExitCode,
-		OOMKilled: c.OOMKilled, MemoryLimit: c.MemoryLimit, Instance: c.Instance, StartedAt: c.StartedAt, FinishedAt: c.FinishedAt, Stale: stale, Foreign: c.Foreign, Checked: c.Checked, Error: c.Error,
+		OOMKilled: c.OOMKilled, MemoryLimit: c.MemoryLimit, Instance: c.Instance, StartedAt: c.StartedAt, FinishedAt: c.FinishedAt, Stale: stale, Foreign: c.Foreign, Detached: c.Detached, Checked: c.Checked, Error: c.Error,
 	}
 }
 
@@ -248,11 +248,17 @@ func (w *world) service(ctx context.Context, engine engine, project *stack.Proje
 	}
 	switch action.Kind {
 	case supervisor.ActionStart:
-		return w.anew(ctx, engine, project, action.Service, c.ID, engine.Start(ctx, c.ID))
+		return w.anew(ctx, engine, project, c, func() error { return engine.Start(ctx, c.ID) })
 	case supervisor.ActionRestart:
-		return w.anew(ctx, engine, project, action.Service, c.ID, engine.Restart(ctx, c.ID, action.StopTimeout))
+		return w.anew(ctx, engine, project, c, func() error { return engine.Restart(ctx, c.ID, action.StopTimeout) })
 	case supervisor.ActionRecreate:
 		return w.recreate(ctx, engine, project, action.Service, c.ID, action.StopTimeout)
+	case supervisor.ActionConnect:
+		err := engine.Connect(ctx, project, action.Service, c.ID)
+		if errors.Is(err, stack.ErrNetworkMissing) {
+			err = w.create(ctx, engine, project, action.Service) // the policy starts it when it may
+		}
+		return err
 	case supervisor.ActionStop:
 		return engine.Stop(ctx, c.ID, action.StopTimeout)
 	case supervisor.ActionKill:
@@ -296,11 +302,18 @@ func (w *world) recreate(ctx context.Context, engine engine, project *stack.Proj
 	return engine.Start(ctx, c.ID)
 }
 
-// anew passes on how a start ended, but replaces a container that can never start: its network was removed, and
+// anew starts a container in its networks, but replaces one that can never start: its network was removed, and
 // belongs to it by an id that no new network has, or the engine lost track of its last run.
-func (w *world) anew(ctx context.Context, engine engine, project *stack.Project, service, id string, err error) error {
+func (w *world) anew(ctx context.Context, engine engine, project *stack.Project, c stack.Container, start func() error) error {
+	var err error
+	if c.Detached != "" {
+		err = engine.Connect(ctx, project, c.Service, c.ID)
+	}
+	if err == nil {
+		err = start()
+	}
 	if errors.Is(err, stack.ErrNetworkMissing) || errors.Is(err, stack.ErrContainerStuck) {
-		return w.recreate(ctx, engine, project, service, id, 0)
+		return w.recreate(ctx, engine, project, c.Service, c.ID, 0)
 	}
 	return err
 }
