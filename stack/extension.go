@@ -262,7 +262,7 @@ func decodeValue(at []string, data []byte, target any, known string) error {
 		if mismatch.Field != "" {
 			at = append(at, strings.Split(mismatch.Field, ".")...)
 		}
-		return faultf(at, "a %s does not belong here", mismatch.Value)
+		return faultf(at, "no %s belongs here", mismatch.Value)
 	}
 	if field := unknownField.FindStringSubmatch(err.Error()); field != nil {
 		return &fault{path: append(at, field[1]), err: errors.New("unknown key"), hint: "known keys: " + known}
