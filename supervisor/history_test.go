@@ -57,6 +57,7 @@ type history struct {
 	ledgers map[string]*ledger
 	starts  int
 	steps   int
+	still   int    // looks after which nothing is to be decided
 	trace   []line // the last ones
 	failed  bool
 }
@@ -312,6 +313,7 @@ func (h *history) through(steps int) {
 	if s := summarize(h.st, h.wanted, h.seen(), h.now); s.Phase != AllHealthy && !h.failed {
 		h.fail("at the end %s: %s", s.Phase, s.Reason)
 	}
+	h.comesStill()
 }
 
 // settle goes on for at most three hours until every service's view is as f wants it.

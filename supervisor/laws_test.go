@@ -167,6 +167,7 @@ func (h *history) decide() {
 	for _, name := range h.names {
 		h.shown(name, st.services[name])
 	}
+	h.keepsStill(seen)
 	if h.steps%16 == 0 {
 		if s := summarize(st, h.wanted, seen, h.now); s.Phase != AllHealthy && s.Phase != AllStopped && s.Reason == "" {
 			h.fail("%s without a reason", s.Phase)

@@ -32,6 +32,8 @@ type loop struct {
 	pace    pace
 	clock   clock
 	lost    string // why the engine is unreachable, "" while it is not
+	still   bool   // a look that shows what seen shows needs no decision
+	seen    Seen   // the last one decided on
 }
 
 // Serve supervises until ctx ends, and returns ctx's error. Running actions are given Options.Drain to finish, then
@@ -40,12 +42,7 @@ func (s *Supervisor) Serve(ctx context.Context) error {
 	defer close(s.done)
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	l := &loop{
-		Supervisor: s, policy: &policy{s.options},
-		state:  state{services: map[string]*record{}},
-		clock:  clock{wall: s.options.Wall},
-		queued: map[string][]chan error{}, serving: map[string][]chan error{},
-	}
+	l := s.newLoop()
 	backoff := reconnectFirst
 	for {
 		began := time.Now()
@@ -73,6 +70,15 @@ func (s *Supervisor) Serve(ctx context.Context) error {
 		if l.woke() {
 			backoff = reconnectFirst
 		}
+	}
+}
+
+func (s *Supervisor) newLoop() *loop {
+	return &loop{
+		Supervisor: s, policy: &policy{s.options},
+		state:  state{services: map[string]*record{}},
+		clock:  clock{wall: s.options.Wall},
+		queued: map[string][]chan error{}, serving: map[string][]chan error{},
 	}
 }
 
@@ -163,7 +169,8 @@ func (l *loop) turn(ctx, work context.Context) error {
 	if l.woke() {
 		return errWoke
 	}
-	l.absorb(l.take())
+	came := l.take()
+	l.absorb(came)
 	l.clock.expect(l.options.EngineTimeout)
 	limited, cancel := context.WithTimeout(ctx, l.options.EngineTimeout)
 	seen, err := l.runtime.Observe(limited)
@@ -173,6 +180,10 @@ func (l *loop) turn(ctx, work context.Context) error {
 	}
 	if l.woke() { // in the middle of the look
 		return errWoke
+	}
+	if l.still && came.wakesOnly() && same(seen, l.seen) {
+		clear(l.wakes)
+		return nil
 	}
 	l.reject(seen)
 	l.more = seen.More
@@ -191,6 +202,7 @@ func (l *loop) turn(ctx, work context.Context) error {
 		l.emit(l.issued(action, now))
 	}
 	clear(l.wakes)
+	l.seen, l.still = seen, l.state.still(l.next) && !seen.More
 	status := summarize(l.state, l.wanted, seen, now)
 	status.Ticket = l.ticket
 	l.publish(status)
@@ -304,6 +316,7 @@ func (l *loop) unreachable(err error) {
 		l.lost = err.Error()
 		l.emit(Event{Time: time.Now(), Kind: EventUnreachable, Reason: l.lost, Hint: hint.Of(err)})
 	}
+	l.still = false
 	status := l.Status()
 	status.Phase, status.Reason, status.Hint = Unreachable, l.lost, hint.Of(err)
 	l.publish(status)

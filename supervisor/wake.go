@@ -79,7 +79,7 @@ func (l *loop) woke() bool {
 	if slept == 0 {
 		return false
 	}
-	l.state = l.state.woke(now)
+	l.state, l.still = l.state.woke(now), false
 	l.options.OnWake()
 	l.emit(Event{Time: now, Kind: EventWoke, Reason: "woke after " + spell(slept)})
 	return true
