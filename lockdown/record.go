@@ -206,6 +206,9 @@ func In(paths config.Paths) File {
 	}
 }
 
+// Path is where the record is while there is one. It is replaced as a whole.
+func (f File) Path() string { return f.path }
+
 // Read returns the record, nil where the stack is not locked down. One that cannot be read is Damaged, not absent.
 func (f File) Read() *Record {
 	data, err := os.ReadFile(f.path)

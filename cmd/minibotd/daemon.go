@@ -50,6 +50,7 @@ type daemon struct {
 	redact *secrets.Redaction // all that leaves the daemon passes it
 	open   opener
 	parse  func(context.Context, stack.LoadOptions) (*stack.Project, error) // [stack.Load]
+	watch  func(ctx context.Context, path string, tell func()) error        // watchFile
 
 	world      *world
 	supervisor *supervisor.Supervisor
@@ -96,7 +97,7 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 		return nil, hint.Wrap(err, "look at the file, or remove it to start everything")
 	}
 	d := &daemon{
-		config: cfg, kind: cfg.Store, paths: paths, log: log, events: events, redact: redact, open: open, parse: stack.Load, intent: stopped,
+		config: cfg, kind: cfg.Store, paths: paths, log: log, events: events, redact: redact, open: open, parse: stack.Load, watch: watchFile, intent: stopped,
 		store: newLateStore(), lastLines: map[string][]string{}, refused: map[secrets.Name]time.Time{},
 		again: make(chan chan error), started: make(chan struct{}), unfinished: make(chan struct{}, 1),
 		failures: make(chan failure, 64), revisions: map[string]uint64{},
@@ -126,6 +127,7 @@ func (d *daemon) Serve(ctx context.Context, hangup <-chan struct{}) error {
 	watching, cancel := context.WithCancel(ctx)
 	var always sync.WaitGroup // whatever the store and the compose file are like
 	always.Go(func() { d.enforce(watching) })
+	always.Go(func() { d.notice(watching) })
 	always.Go(func() { d.notify(watching) })
 	defer always.Wait()
 	defer cancel()

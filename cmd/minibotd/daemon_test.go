@@ -205,7 +205,14 @@ func testDaemon(t *testing.T, opens opener) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.watch = unwatched
 	return d
+}
+
+// unwatched is watchFile where nothing ever tells of a change: a real one would keep a bubble's clock from going on.
+func unwatched(ctx context.Context, _ string, _ func()) error {
+	<-ctx.Done()
+	return nil
 }
 
 func TestRequestsEndTheWaitForTheStore(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 
 const (
 	enforceInterval = time.Second            // between two looks for what runs although it must not
-	noticeInterval  = 5 * time.Second        // between two looks for a record that nobody told of
+	noticeInterval  = 30 * time.Second       // between two looks for a record that nobody told of: the net below the watch of its file
 	settleInterval  = 100 * time.Millisecond // between two kills while actions end that began before
 	settleMost      = 10 * time.Second       // how long these may take; enforce finds what comes of them later
 )
@@ -107,6 +107,21 @@ func (d *daemon) enforce(ctx context.Context) {
 	}
 }
 
+// notice has enforce look as soon as a command writes the record, until ctx ends.
+func (d *daemon) notice(ctx context.Context) {
+	if err := d.watch(ctx, d.lock.file.Path(), d.lock.look); err != nil {
+		d.log.Warn("a lockdown by a command that does not reach minibotd is noticed late", keyError, err, "within", noticeInterval)
+	}
+}
+
+// look has enforce look at the record now.
+func (l *lock) look() {
+	select {
+	case l.nudge <- struct{}{}:
+	default:
+	}
+}
+
 // heed reads the record, and begins or ends what follows from it. It reports whether the stack is locked down.
 func (d *daemon) heed(ctx context.Context) (locked bool) {
 	d.lock.heeding.Lock()
@@ -139,10 +154,7 @@ func (d *daemon) heed(ctx context.Context) (locked bool) {
 	switch {
 	case began:
 		d.lock.running.trip(now.Err())
-		select {
-		case d.lock.nudge <- struct{}{}:
-		default:
-		}
+		d.lock.look()
 		d.log.Warn("locked down", "reason", now.Why())
 		d.record(control.Event{Kind: "phase", Message: string(control.PhaseLockedDown) + ": " + now.Why()})
 	case ended:

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
@@ -109,7 +111,7 @@ func runDaemon(ctx context.Context, paths config.Paths, host string, out output,
 	group.Go(func() error { watchFilter(ctx, lost, log); return nil })
 	group.Go(func() error { return d.server().Serve(ctx, listener) })
 	group.Go(func() error { return d.Serve(ctx, hangup) })
-	group.Go(func() error { return watchLock(ctx, paths.DaemonLock, held) })
+	group.Go(func() error { return watchLock(ctx, paths.DaemonLock, held, log) })
 	err = group.Wait()
 	log.Info("minibotd ended; the stack goes on without being watched")
 	return err
@@ -133,8 +135,8 @@ func (d *daemon) server() *control.Server {
 	return &control.Server{Backend: d, Logger: d.log, Record: d.keep, Redact: d.redact}
 }
 
-// lockInterval is how often the daemon makes sure that its lock is still the one a second daemon would find.
-const lockInterval = 5 * time.Second
+// lockInterval is how often the daemon makes sure that its lock is still the one a second daemon would find, when nothing tells of a change.
+const lockInterval = 30 * time.Second
 
 // untilBeat returns how long it is to the next multiple of interval. What looks at something again and again waits so, that all wake at the same moments:
 // an idle process costs as much as it wakes.
@@ -145,11 +147,28 @@ func untilBeat(interval time.Duration) time.Duration {
 
 // watchLock returns nil when ctx ends, and an error when the lock's file is gone from path: with it, what keeps a second
 // daemon away from the stack and the store.
-func watchLock(ctx context.Context, path string, held os.FileInfo) error {
+func watchLock(ctx context.Context, path string, held os.FileInfo, log *slog.Logger) error {
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	changed := make(chan struct{})
+	watching.Go(func() {
+		err := watchFile(ctx, path, func() {
+			select {
+			case changed <- struct{}{}:
+			case <-ctx.Done():
+			}
+		})
+		if err != nil {
+			log.Warn("a lock that is removed is noticed late", keyError, err, "within", lockInterval)
+		}
+	})
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-changed:
 		case <-time.After(untilBeat(lockInterval)):
 		}
 		now, err := os.Stat(path)

@@ -93,6 +93,7 @@ type sim struct {
 	sleeps  time.Duration // how far the wall's clock is ahead
 	asked   []*simOrder
 	daemon  *simDaemon
+	tell    func() // tells the daemon of a changed record of a lockdown
 	homes   int
 	version string
 }
@@ -311,7 +312,7 @@ func (s *sim) boot(paths config.Paths) {
 		return simStore{s, owner}, s.reach(ctx, owner, "store open", func() error { return nil })
 	}, journal)
 	s.must(err)
-	d.parse = s.parse
+	d.parse, d.watch = s.parse, s.watch
 	d.world.dial = func(ctx context.Context, _ string) (engine, error) { return s.m.dial(ctx, owner) }
 	d.supervisor = supervisor.New(d.world, supervisor.Options{Logger: log, OnEvent: d.onSupervisorEvent, OnWake: d.world.forget,
 		Wall: s.wall, Rand: func() float64 { return s.roll("jitter") }})
@@ -328,6 +329,15 @@ func (s *sim) boot(paths config.Paths) {
 		defer close(now.ended)
 		now.err = errors.Join(d.Serve(ctx, make(chan struct{})), d.close(), events.Close(), journal.Close())
 	}()
+}
+
+// watch is watchFile: what is told here is told by the one who writes the file, see harm.
+func (s *sim) watch(ctx context.Context, _ string, tell func()) error {
+	s.mu.Lock()
+	s.tell = tell
+	s.mu.Unlock()
+	<-ctx.Done()
+	return nil
 }
 
 // kill ends the daemon as SIGKILL does, and starts another.
