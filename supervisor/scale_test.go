@@ -121,20 +121,20 @@ func TestCostOfATurn(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cost := func(n int) time.Duration {
-				g := newGiant(n)
+			giants := [...]*giant{newGiant(300), newGiant(3000)}
+			best := [...]time.Duration{time.Hour, time.Hour}
+			for _, g := range giants {
 				prepare(g)
-				best := time.Hour
-				for range 5 {
+			}
+			for round := 0; round < 5 || best[1] > 40*best[0] && round < 100; round++ { // more where others keep the machine busy
+				for i, g := range giants {
 					st, began := g.st, time.Now()
 					g.p.decide(st, g.wanted, g.seen, g.now)
-					best = min(best, time.Since(began))
+					best[i] = min(best[i], time.Since(began))
 				}
-				return best
 			}
-			small, large := cost(300), cost(3000)
-			if large > 40*small {
-				t.Errorf("a turn for 300 services takes %v, for 3,000 %v", small, large)
+			if best[1] > 40*best[0] {
+				t.Errorf("a turn for 300 services takes %v, for 3,000 %v", best[0], best[1])
 			}
 		})
 	}

@@ -22,7 +22,7 @@ func (s state) still(next time.Time) bool {
 
 // still is of a service that is as it is wanted, and of which nothing is remembered that time changes.
 func (r *record) still() bool {
-	return r.view.settled && r.heal == retry{} && len(r.failures) == 0 && len(r.healed) == 0 && r.grace == grace{} &&
+	return r.view.settled && r.heal == retry{} && r.soft == retry{} && r.err+r.hint == "" && len(r.failures) == 0 && len(r.healed) == 0 && r.grace == grace{} &&
 		r.wanted.Maintenance.IsZero() // a clock that is set back makes a past one anew
 }
 
