@@ -63,9 +63,11 @@ func TestWatchFile(t *testing.T) {
 	expect("removed", false)
 	replace()
 	expect("there again", true)
-	must(os.Rename(filepath.Dir(path), filepath.Dir(path)+"-away"))
-	expect("its folder was moved", false)
+	home := filepath.Dir(filepath.Dir(path))
+	must(os.Rename(home, home+"-away"))
+	expect("its home was moved", false)
 	cancel()
+	t.Cleanup(func() { must(os.RemoveAll(home + "-away")) })
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
