@@ -55,6 +55,21 @@ func (d dates) since(earlier dates) []secrets.Name {
 	return names
 }
 
+// same tells whether a list of the store shows nothing but what since would call unchanged, at less cost: that is so at nearly every look.
+func (d dates) same(entries []secrets.Entry) bool {
+	n := 0
+	for _, e := range entries {
+		if e.Slot != secrets.Current {
+			continue
+		}
+		if before, known := d.changed[e.Name]; !known || !e.Changed.Equal(before) || d.at.Sub(before) < dateGrain {
+			return false
+		}
+		n++
+	}
+	return n == len(d.changed)
+}
+
 // watchStore looks for changes made by hand, in the Keychain say, at every tick until ctx ends.
 func (d *daemon) watchStore(ctx context.Context) {
 	said := ""
@@ -64,9 +79,12 @@ func (d *daemon) watchStore(ctx context.Context) {
 			return
 		case <-time.After(untilBeat(storeInterval)):
 		}
-		_, err := d.takeByHand(ctx, func(service, message string) {
-			d.record(control.Event{Kind: "secret", Service: service, Message: message})
-		})
+		touched, err := d.touched(ctx)
+		if touched {
+			_, err = d.takeByHand(ctx, func(service, message string) {
+				d.record(control.Event{Kind: "secret", Service: service, Message: message})
+			})
+		}
 		if text := errorText(err); text != said && ctx.Err() == nil { // a locked store is one all night
 			if said = text; err != nil {
 				d.log.Warn("look for changes made by hand", keyError, err)
@@ -74,6 +92,22 @@ func (d *daemon) watchStore(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// touched tells whether takeByHand may find something. It waits for nobody but the store.
+func (d *daemon) touched(ctx context.Context) (bool, error) {
+	if d.lockedDown() != nil {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	entries, err := d.store.List(ctx)
+	if err != nil {
+		return false, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.dates.same(entries), nil
 }
 
 // takeByHand finds what was changed by hand since values were last read, and brings it into force as a change like any

@@ -35,9 +35,15 @@ func TestDatesSince(t *testing.T) {
 		if got := now.since(before); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
+		if got := before.same(test.now); got != (test.want == nil) {
+			t.Errorf("%s: the same: %v", name, got)
+		}
 	}
 	pending := []secrets.Entry{{Name: "A", Slot: secrets.Pending, Changed: noon}}
 	if got := newDates(pending, noon).changed; len(got) > 0 {
 		t.Errorf("companions count: %v", got)
+	}
+	if !newDates(nil, noon).same(pending) {
+		t.Error("companions count")
 	}
 }

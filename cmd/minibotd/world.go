@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	observeTimeout = 30 * time.Second // one look at the engine; a healthy one answers in milliseconds
-	adoptTimeout   = time.Minute      // a service's own on_change command, or reload
+	dialTimeout  = 30 * time.Second // until an engine that can be watched is found; a healthy one answers in milliseconds
+	adoptTimeout = time.Minute      // a service's own on_change command, or reload
 )
 
 // world is the engine and the project as the supervisor sees them: its Runtime. It resolves the engine's socket anew
@@ -46,6 +46,8 @@ type world struct {
 	generation uint64 // of project and values
 	fed        uint64 // the last generation whose delivery was complete
 	seen       map[string]stack.Container
+	shown      map[string]supervisor.Container // what was made of seen for shownOf, while nothing was stale; nobody changes it
+	shownOf    *stack.Project
 }
 
 // set replaces what is wanted and reports whether that is anything new.
@@ -121,10 +123,8 @@ func (w *world) close() error {
 	return err
 }
 
-// Observe looks at the project's containers.
+// Observe looks at the project's containers. ctx bounds it.
 func (w *world) Observe(ctx context.Context) (supervisor.Seen, error) {
-	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
-	defer cancel()
 	engine, project, err := w.connect(ctx)
 	if err != nil {
 		return supervisor.Seen{}, err
@@ -142,17 +142,26 @@ func (w *world) Observe(ctx context.Context) (supervisor.Seen, error) {
 		return supervisor.Seen{}, w.lost(engine, err)
 	}
 	w.mu.Lock()
-	w.seen = list
+	defer w.mu.Unlock()
 	fed := delivered && w.generation == generation && engine.Fed(list)
-	w.mu.Unlock()
-	seen := supervisor.Seen{Containers: map[string]supervisor.Container{}, Fed: fed, More: more}
+	if w.shownOf != project || len(stale) > 0 || !maps.Equal(w.seen, list) {
+		w.show(list, project, stale)
+	}
+	return supervisor.Seen{Containers: w.shown, Fed: fed, More: more}, nil
+}
+
+// show translates a look. The caller holds mu.
+func (w *world) show(list map[string]stack.Container, project *stack.Project, stale map[string]bool) {
+	w.seen, w.shown, w.shownOf = list, make(map[string]supervisor.Container, len(list)), project
 	for name := range project.Services {
 		if c, ok := list[name]; ok {
 			c.Foreign = c.Foreign || project.Unfinished(c) // either is for a create to mend
-			seen.Containers[name] = observed(c, stale[name])
+			w.shown[name] = observed(c, stale[name])
 		}
 	}
-	return seen, nil
+	if len(stale) > 0 { // it may be taken without a change of what is listed
+		w.shownOf = nil
+	}
 }
 
 func observed(c stack.Container, stale bool) supervisor.Container {
@@ -167,7 +176,7 @@ func observed(c stack.Container, stale bool) supervisor.Container {
 
 // Watch subscribes to the project's events.
 func (w *world) Watch(ctx context.Context, ready func(), wake func(service string, at time.Time)) error {
-	dialing, cancel := context.WithTimeout(ctx, observeTimeout)
+	dialing, cancel := context.WithTimeout(ctx, dialTimeout)
 	engine, project, err := w.connect(dialing)
 	cancel()
 	if err != nil {
