@@ -51,6 +51,7 @@ type daemon struct {
 	open   opener
 	parse  func(context.Context, stack.LoadOptions) (*stack.Project, error) // [stack.Load]
 	watch  func(ctx context.Context, path string, tell func()) error        // watchFile
+	shrink func()                                                           // gives memory back to the system, see shrink
 
 	world      *world
 	supervisor *supervisor.Supervisor
@@ -97,7 +98,7 @@ func newDaemon(cfg config.Config, paths config.Paths, log *slog.Logger, events *
 		return nil, hint.Wrap(err, "look at the file, or remove it to start everything")
 	}
 	d := &daemon{
-		config: cfg, kind: cfg.Store, paths: paths, log: log, events: events, redact: redact, open: open, parse: stack.Load, watch: watchFile, intent: stopped,
+		config: cfg, kind: cfg.Store, paths: paths, log: log, events: events, redact: redact, open: open, parse: stack.Load, watch: watchFile, shrink: shrink, intent: stopped,
 		store: newLateStore(), lastLines: map[string][]string{}, refused: map[secrets.Name]time.Time{},
 		again: make(chan chan error), started: make(chan struct{}), unfinished: make(chan struct{}, 1),
 		failures: make(chan failure, 64), revisions: map[string]uint64{},

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,6 +32,7 @@ const atOnce = "4"
 
 func TestMain(m *testing.M) {
 	listenIfAsked()
+	debug.SetGCPercent(400)                                   // the simulations make much garbage and keep little
 	if err := flag.Set("test.parallel", atOnce); err != nil { // the command line still wins
 		panic(err)
 	}

@@ -175,7 +175,7 @@ func (e *simEngine) Prepare(ctx context.Context, p *stack.Project, values map[se
 		if err := e.m.start(keeper); err != nil {
 			return err
 		}
-		d.keeper = keeper.instance()
+		d.keeper = keeper.instance
 		for name, service := range p.Services {
 			if d.changes(service, values) {
 				d.changed[name] = pick(values, service.Secrets)
@@ -217,14 +217,14 @@ func (d *simDelivery) Commit(ctx context.Context) (stack.Delivery, error) {
 	delivery := stack.Delivery{Keeper: d.keeper}
 	err := d.e.call(ctx, "commit", func() error {
 		keeper := d.e.m.find(d.p, stack.KeeperService)
-		if keeper == nil || !keeper.running || keeper.instance() != d.keeper {
+		if keeper == nil || !keeper.running || keeper.instance != d.keeper {
 			return errors.New("the keeper was restarted during the delivery")
 		}
 		torn := d.e.m.harmful && d.e.m.roll("commit torn") < 0.05
 		for _, name := range slices.Sorted(maps.Keys(d.changed)) {
 			v := &simVolume{values: d.changed[name], open: torn}
 			if c := d.e.m.find(d.p, name); c != nil && c.running {
-				v.stale = c.instance()
+				v.stale = c.instance
 			}
 			d.e.m.volumes[name] = v
 			delivery.Changed = append(delivery.Changed, name)

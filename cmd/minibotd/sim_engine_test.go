@@ -44,13 +44,17 @@ func (m *simMachine) dial(ctx context.Context, owner *mortal) (engine, error) {
 
 // call does something at the engine; the effect runs with the machine locked.
 func (e *simEngine) call(ctx context.Context, op string, effect func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, simCallTimeout)
-	defer cancel()
 	fault := noFault
 	if e.m.isHarmful() {
 		fault = faultOf(e.m.roll(op), op)
 	}
-	if err := e.pause(ctx, fault.delay(op)); err != nil {
+	delay := fault.delay(op)
+	if delay > 0 || fault == hangsAfter { // any other call ends at once
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, simCallTimeout)
+		defer cancel()
+	}
+	if err := e.pause(ctx, delay); err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	e.m.mu.Lock()

@@ -191,7 +191,7 @@ func (l *simLaw) hasReason(c *simContainer) bool {
 	if excused || c.foreign || time.Since(c.begun) < seenAge || time.Since(l.m.good["sick "+c.service]) < seenAge {
 		return true
 	}
-	if v := l.m.volumes[c.service]; v != nil && (v.open || v.stale == c.instance()) {
+	if v := l.m.volumes[c.service]; v != nil && (v.open || v.stale == c.instance) {
 		return true
 	}
 	for _, dep := range l.project().Services[c.service].DependsOn {

@@ -47,6 +47,7 @@ type simApp struct {
 // simContainer is a container as the engine knows it.
 type simContainer struct {
 	id, name, service, image string
+	instance                 string // of its last run
 	foreign, astray          bool
 	running, paused, oom     bool
 	health                   string // kept when it ends, as by the real one
@@ -73,8 +74,6 @@ func newSimMachine(apps map[string]simApp) *simMachine {
 	}
 }
 
-func (c *simContainer) instance() string { return c.id + "@" + c.begun.Format(time.RFC3339Nano) }
-
 // well tells whether its service is as it should be.
 func (c *simContainer) well() bool {
 	return c.running && !c.paused && (c.health == "" || c.health == "healthy")
@@ -83,7 +82,7 @@ func (c *simContainer) well() bool {
 // inspect is what [stack.Engine] makes of the engine's answer.
 func (c *simContainer) inspect() stack.Container {
 	out := stack.Container{ID: c.id, Name: c.name, Service: c.service, Running: c.running, Paused: c.paused, ExitCode: c.exit, OOMKilled: c.oom,
-		StartedAt: c.begun, FinishedAt: c.finished, Error: c.fault, Instance: c.instance(), Foreign: c.foreign, Status: "exited"}
+		StartedAt: c.begun, FinishedAt: c.finished, Error: c.fault, Instance: c.instance, Foreign: c.foreign, Status: "exited"}
 	if c.astray {
 		out.Detached = "a network"
 	}
@@ -98,7 +97,11 @@ func (c *simContainer) inspect() stack.Container {
 	if c.running {
 		out.Health = c.health
 		if c.health != "" {
-			out.Checked = time.Now().Truncate(10 * time.Second)
+			every := 5 * time.Minute // a look asks about others than unhealthy ones as rarely
+			if c.health == "unhealthy" {
+				every = 10 * time.Second
+			}
+			out.Checked = time.Now().Truncate(every)
 		}
 	}
 	if c.paused && c.health != "" {
@@ -146,6 +149,7 @@ func (m *simMachine) named(name string) *simContainer {
 func (m *simMachine) create(service, name, image string, foreign bool) *simContainer {
 	m.made++
 	c := &simContainer{id: fmt.Sprintf("%012x%052d", m.made, 0), name: name, service: service, image: image, foreign: foreign, network: m.network}
+	c.instance = c.id + "@never"
 	m.all[c.id] = c
 	m.tell(c, "create", 0)
 	return c
@@ -180,6 +184,7 @@ func (m *simMachine) start(c *simContainer) error {
 		return fmt.Errorf("start container %s: device is busy", c.name)
 	}
 	c.running, c.paused, c.oom, c.exit, c.fault, c.health, c.begun = true, false, false, 0, "", "", time.Now()
+	c.instance = c.id + "@" + c.begun.Format(time.RFC3339Nano)
 	c.run++
 	app := m.apps[c.service]
 	if app.check {

@@ -14,13 +14,17 @@ import (
 
 // reach is a call of one daemon to the store or a database, which can go wrong as those to the engine do.
 func (s *sim) reach(ctx context.Context, owner *mortal, op string, effect func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout) // as the real ones have their own
-	defer cancel()
 	fault := noFault
 	if s.m.isHarmful() {
 		fault = faultOf(s.m.roll(op), op)
 	}
-	err := rest(ctx, owner, fault.delay(op))
+	delay := fault.delay(op)
+	if delay > 0 || fault == hangsAfter { // any other call ends at once
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, storeTimeout) // as the real ones have their own
+		defer cancel()
+	}
+	err := rest(ctx, owner, delay)
 	if owner.isDead() {
 		err = errDead
 	}

@@ -57,11 +57,19 @@ func TestSim(t *testing.T) {
 				if len(seeds) == 1 {
 					shown = len(history)
 				}
-				t.Logf("%s\nto repeat it: GOMAXPROCS=1 MINIBOT_SIM_SEEDS==%d go test -count=1 -run 'TestSim$' ./cmd/minibotd; keep it in testdata/sim/seeds",
-					strings.Join(history[max(0, len(history)-shown):], "\n"), seed)
+				t.Logf("%sto repeat it: GOMAXPROCS=1 MINIBOT_SIM_SEEDS==%d go test -count=1 -run 'TestSim$' ./cmd/minibotd; keep it in testdata/sim/seeds",
+					written(history[max(0, len(history)-shown):]), seed)
 			}
 		}
 	}
+}
+
+func written(history []simLine) string {
+	var b strings.Builder
+	for _, l := range history {
+		fmt.Fprintln(&b, l)
+	}
+	return b.String()
 }
 
 // simSeeds are those that failed once, and then as many as are asked for.
@@ -103,7 +111,7 @@ func simSeeds(t *testing.T) []uint64 {
 }
 
 // simulate runs one seed, and returns what was wrong and what happened.
-func simulate(t *testing.T, seed uint64, parse simParse) (faults, history []string) {
+func simulate(t *testing.T, seed uint64, parse simParse) (faults []string, history []simLine) {
 	t.Helper()
 	dir := filepath.Join(simFolder(t), fmt.Sprint(seed))
 	synctest.Test(t, func(t *testing.T) {
@@ -256,7 +264,7 @@ func (s *sim) runs() map[string]string {
 	defer s.m.mu.Unlock()
 	runs := map[string]string{}
 	for _, c := range s.m.all {
-		runs[c.name] = c.instance()
+		runs[c.name] = c.instance
 	}
 	return runs
 }

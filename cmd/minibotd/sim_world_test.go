@@ -88,7 +88,7 @@ type sim struct {
 
 	mu      sync.Mutex
 	rolls   map[string]uint64
-	lines   []string // what happened, the last of it
+	lines   []simLine // what happened, the last of it
 	log     bytes.Buffer
 	sleeps  time.Duration // how far the wall's clock is ahead
 	asked   []*simOrder
@@ -177,9 +177,20 @@ func (s *sim) canary(n int, name secrets.Name) secrets.Value {
 	return v
 }
 
+// simLine is written out only when somebody has to read it. What args point to must not change.
+type simLine struct {
+	at     time.Duration // since the simulation began
+	format string
+	args   []any
+}
+
+func (l simLine) String() string {
+	return fmt.Sprintf("%12v  ", l.at.Round(time.Millisecond)) + fmt.Sprintf(l.format, l.args...)
+}
+
 // say keeps a line of what happens, with the simulated time.
 func (s *sim) say(format string, args ...any) {
-	line := fmt.Sprintf("%12v  ", time.Since(s.began).Round(time.Millisecond)) + fmt.Sprintf(format, args...)
+	line := simLine{time.Since(s.began), format, args}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.lines = append(s.lines, line); len(s.lines) > 2000 {
@@ -313,6 +324,7 @@ func (s *sim) boot(paths config.Paths) {
 	}, journal)
 	s.must(err)
 	d.parse, d.watch = s.parse, s.watch
+	d.shrink = func() {} // of the whole process
 	d.world.dial = func(ctx context.Context, _ string) (engine, error) { return s.m.dial(ctx, owner) }
 	d.supervisor = supervisor.New(d.world, supervisor.Options{Logger: log, OnEvent: d.onSupervisorEvent, OnWake: d.world.forget,
 		Wall: s.wall, Rand: func() float64 { return s.roll("jitter") }})

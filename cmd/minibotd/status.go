@@ -46,7 +46,7 @@ func (d *daemon) announce(ctx context.Context) {
 		d.log.Info("phase", keyPhase, string(last))
 		d.record(control.Event{Kind: "phase", Message: string(last)})
 		if last == control.PhaseHealthy {
-			shrink()
+			d.shrink()
 		}
 	}
 }
