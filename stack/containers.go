@@ -31,7 +31,7 @@ type Container struct {
 	// Detached names the networks that it is to be in, and is not, or not under the service's name; "" from [Engine.Container].
 	Detached string
 
-	networks map[string][]string // aliases, by name
+	networks memberships
 }
 
 // Containers lists and inspects every container of the project, by service; the keeper under KeeperService.
@@ -118,7 +118,7 @@ func (e *Engine) inspect(ctx context.Context, id string) (Container, error) {
 		Running: s.Running && !s.Restarting, Paused: s.Paused, Status: s.Status, ExitCode: s.ExitCode, OOMKilled: s.OOMKilled,
 		StartedAt: engineTime(s.StartedAt), FinishedAt: engineTime(s.FinishedAt), Error: s.Error, Instance: info.ID + "@" + s.StartedAt}
 	if info.NetworkSettings != nil {
-		c.networks = aliases(info.NetworkSettings.Networks)
+		c.networks = membershipsOf(info.NetworkSettings.Networks)
 	}
 	if info.HostConfig != nil {
 		c.MemoryLimit = info.HostConfig.Memory

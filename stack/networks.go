@@ -39,10 +39,9 @@ func (p *Project) endpoints(service string) []endpoint {
 	return all
 }
 
-// detached are the endpoints that a container lacks, or has without the service's name, as after a `docker network connect` by hand. in has
-// the aliases in each network of the container.
-func (p *Project) detached(service string, in map[string][]string) []endpoint {
-	return slices.DeleteFunc(p.endpoints(service), func(n endpoint) bool { return slices.Contains(in[n.network], service) })
+// detached are the endpoints that a container lacks, or has without the service's name, as after a `docker network connect` by hand.
+func (p *Project) detached(service string, in memberships) []endpoint {
+	return slices.DeleteFunc(p.endpoints(service), func(n endpoint) bool { return in.has(n.network, service) })
 }
 
 func (c Container) detachedFrom(p *Project) string {
@@ -53,16 +52,27 @@ func (c Container) detachedFrom(p *Project) string {
 	return strings.Join(names, ", ")
 }
 
-// aliases are those of a container, by network; a network that it is in is there, also without one.
-func aliases(settings map[string]*network.EndpointSettings) map[string][]string {
-	in := make(map[string][]string, len(settings))
+// memberships are the networks of a container and its aliases in them, as lines NETWORK/ and NETWORK/ALIAS: a text, so that what is known of
+// containers can be compared.
+type memberships string
+
+func membershipsOf(settings map[string]*network.EndpointSettings) memberships {
+	lines := []string{""}
 	for name, s := range settings {
-		in[name] = nil
+		lines = append(lines, name+"/")
 		if s != nil {
-			in[name] = s.Aliases
+			for _, alias := range s.Aliases {
+				lines = append(lines, name+"/"+alias)
+			}
 		}
 	}
-	return in
+	slices.Sort(lines)
+	return memberships(strings.Join(lines, "\n") + "\n")
+}
+
+// has tells whether the container is in a network under an alias, or at all for "".
+func (m memberships) has(network, alias string) bool {
+	return strings.Contains(string(m), "\n"+network+"/"+alias+"\n")
 }
 
 // endpointIDs tells one connection of a container to its networks from another one.
@@ -92,7 +102,7 @@ func (e *Engine) Connect(ctx context.Context, p *Project, service, id string) er
 		if !n.plain {
 			return fmt.Errorf("connect container %s to %s: it has settings of its own there: %w", c.Name, n.network, ErrNetworkMissing)
 		}
-		if _, in := c.networks[n.network]; in {
+		if c.networks.has(n.network, "") {
 			if err := e.docker.NetworkDisconnect(ctx, n.network, id, true); err != nil {
 				return wrapContainer(err, "disconnect container %s from %s", c.Name, n.network)
 			}
