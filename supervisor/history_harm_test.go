@@ -8,12 +8,19 @@ import (
 // harm does something to a container, or to all.
 func (h *history) harm(name string) {
 	u := h.units[name]
-	what := h.pick.IntN(13)
+	what := h.pick.IntN(14)
 	h.say("harm %d to %s", what, name)
 	switch what {
 	case 0:
 		h.fed = false
-	case 1: // the engine restarts
+	case 1, 13: // the engine restarts, or only the connection is lost
+		h.st = h.st.cutOff(h.now)
+		if h.lost.IsZero() {
+			h.lost = h.now
+		}
+		if what == 13 {
+			break
+		}
 		h.fed = false
 		for _, u := range h.units {
 			u.end(137, h.now)

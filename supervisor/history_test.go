@@ -51,7 +51,8 @@ type history struct {
 	wanted  Wanted
 	units   map[string]*unit
 	fed     bool
-	good    bool // nothing fails any more
+	lost    time.Time // when the engine was, which has not been looked at since
+	good    bool      // nothing fails any more
 	flights []flight
 	queued  map[string]bool // restarts that a person waits for
 	ledgers map[string]*ledger

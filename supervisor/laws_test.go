@@ -25,7 +25,39 @@ type ledger struct {
 	asked     bool      // a person did something while it was down
 	rests     bool
 	busy      bool
-	exhausted bool // is given up
+	exhausted bool      // is given up
+	well      *ledger   // as it was when it was last well
+	wellAt    time.Time // until when
+	wasGood   bool
+	pardons   []time.Time
+}
+
+// pardon is the law of engines that restart: what came after a service was last well is not counted, nor is the attempt that made it so;
+// five times in ten minutes at most.
+func (l *ledger) pardon(h *history, running bool) {
+	l.pardons = slices.DeleteFunc(l.pardons, func(t time.Time) bool { return h.now.Sub(t) >= 10*time.Minute })
+	if l.well == nil || running || !l.wasGood && h.lost.Sub(l.wellAt) > 30*time.Second || len(l.pardons) >= 5 {
+		return
+	}
+	l.pardons = append(l.pardons, h.now)
+	l.attempts, l.exhausted, l.times = max(l.well.attempts-1, 0), l.well.exhausted, l.well.times
+	if l.attempts < l.well.attempts && len(l.times) > 0 {
+		l.times = l.times[:len(l.times)-1]
+	}
+	l.well, l.first = nil, false
+}
+
+// restarted tells, at the first look after a loss, whether the engine restarted: nothing runs on.
+func (h *history) restarted() bool {
+	if h.lost.IsZero() {
+		return false
+	}
+	for name, u := range h.units {
+		if l := h.ledgers[name]; u.Running && !l.running.IsZero() && l.instance == u.Instance {
+			return false
+		}
+	}
+	return true
 }
 
 func (l *ledger) forget() { l.attempts, l.times, l.exhausted = 0, nil, false }
@@ -64,6 +96,12 @@ func (l *ledger) look(h *history, s Service, c Container, cond condition) {
 			l.forget()
 			l.first = false
 		}
+	}
+	if l.wasGood && cond != condGood {
+		l.wellAt = h.now
+	}
+	if l.wasGood = cond == condGood; l.wasGood {
+		l.well = &ledger{attempts: l.attempts, exhausted: l.exhausted, times: slices.Clone(l.times)}
 	}
 	l.instance = c.Instance
 	l.up = !s.Stopped && (l.up || cond.running())
@@ -126,6 +164,12 @@ func (h *history) seen() Seen {
 // decide has the policy look, and judges what it makes of what it sees.
 func (h *history) decide() {
 	seen, conds := h.seen(), make(map[string]condition, len(h.names))
+	if h.restarted() {
+		for _, name := range h.names {
+			h.ledgers[name].pardon(h, seen.Containers[name].Running)
+		}
+	}
+	h.lost = time.Time{}
 	for _, name := range h.names {
 		s := h.wanted.Services[name]
 		c, found := seen.Containers[name]

@@ -71,6 +71,7 @@ func (d *decision) look(s Service, r *record) {
 		r.runsSince = d.now
 	}
 	d.lookGood(r, cond, c)
+	d.lookStanding(r, cond)
 	d.lookFlapping(r)
 	d.lookGrace(r, cond, c)
 	if r.busy == nil || cond == condGood {
@@ -147,12 +148,13 @@ func (d *decision) lookGood(r *record, cond condition, c Container) {
 		return
 	}
 	if since := cmp.Or(r.told, r.trouble); !since.IsZero() && r.busy == nil {
-		if r.heal.tries > 0 {
+		if r.heal.tries > 0 && !r.excused {
 			r.healed = append(r.healed, d.now)
 		}
 		d.emit(Event{Kind: EventRecovered, Service: r.wanted.Name, Attempt: r.heal.tries, Latency: d.now.Sub(since)})
 		r.trouble, r.told = time.Time{}, time.Time{}
 	}
+	r.excused = false
 	if r.soft.tries == 0 {
 		r.err, r.hint = "", ""
 	}

@@ -57,6 +57,7 @@ func (s *Supervisor) Serve(ctx context.Context) error {
 		if errors.Is(err, errWoke) { // nothing says that the engine is lost
 			continue
 		}
+		l.state = l.state.cutOff(time.Now())
 		l.unreachable(err)
 		delay := backoff + time.Duration(float64(backoff)/4*s.options.Rand())
 		l.clock.expect(delay)

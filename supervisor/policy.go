@@ -30,6 +30,7 @@ type decision struct {
 func (p *policy) decide(prev state, wanted Wanted, seen Seen, now time.Time) (state, []Action, time.Time) {
 	st := prev.clone()
 	d := &decision{policy: p, st: &st, wanted: wanted, seen: seen, now: now}
+	d.pardon()
 	d.lookAll()
 	d.project()
 	for _, name := range order(wanted.Services) {

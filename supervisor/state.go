@@ -19,8 +19,9 @@ type state struct {
 	feed      retry
 	withdraw  retry
 	withdrawn bool
-	err, hint string  // of the last project action, until one succeeds
-	events    []Event // what the last step noticed
+	err, hint string    // of the last project action, until one succeeds
+	lost      time.Time // when the engine was lost that has not been looked at since; zero: it was not
+	events    []Event   // what the last step noticed
 }
 
 // record is what is remembered of one service.
@@ -47,6 +48,9 @@ type record struct {
 	gaveUp    bool        // too many attempts failed
 	healed    []time.Time // when heals of it helped: the last few, see flaps
 	flapping  bool        // they were so many that somebody was told
+	well      *standing   // when it was last well; nil: it was not, or that has been made use of
+	excused   bool        // it is down because the engine restarted
+	pardoned  []time.Time // when that was
 	restarts  int
 	err, hint string
 	against   map[string]string // instance of each followed dependency that it was started against
@@ -77,6 +81,7 @@ func (s state) clone() state {
 	for name, r := range s.services {
 		c := *r
 		c.failures, c.healed = slices.Clone(r.failures), slices.Clone(r.healed)
+		c.pardoned = slices.Clone(r.pardoned)
 		c.against = maps.Clone(r.against)
 		c.pending = maps.Clone(r.pending)
 		services[name] = &c
