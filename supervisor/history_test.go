@@ -321,7 +321,7 @@ func (h *history) through(steps int) {
 func (h *history) settle(why string, f func(view) bool) {
 	h.step()
 	for end := h.now.Add(3 * time.Hour); !h.failed; h.step() {
-		done := len(h.flights) == 0
+		done := len(h.flights) == 0 && h.st.err == "" // what the project waits for is tried again
 		for _, r := range h.st.services {
 			done = done && f(r.view)
 		}
