@@ -125,7 +125,7 @@ func (d *decision) satisfied(dep Dependency) bool {
 		return false
 	}
 	r := d.st.services[dep.Service]
-	if r.busy != nil && r.busy.Kind != ActionStart && r.busy.Kind != ActionAdopt {
+	if r.busy != nil && r.busy.Kind != ActionAdopt && (r.busy.Kind != ActionStart || !r.cond.running()) { // how it ended before is not how it will
 		return false
 	}
 	switch dep.Condition {

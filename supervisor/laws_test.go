@@ -250,7 +250,7 @@ func (h *history) judge(a Action, seen Seen, conds map[string]condition) {
 		case Completed:
 			ok = cond == condDone
 		}
-		ok = ok && !h.wanted.Services[d.Service].Stopped && (busy == nil || busy.Kind == ActionStart || busy.Kind == ActionAdopt)
+		ok = ok && !h.wanted.Services[d.Service].Stopped && (busy == nil || busy.Kind == ActionStart && dep.Running || busy.Kind == ActionAdopt)
 		if d.Required && !ok {
 			h.fail("%v %s although %s is %+v", a.Kind, a.Service, d.Service, dep)
 		}
