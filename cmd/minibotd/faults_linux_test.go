@@ -179,7 +179,9 @@ func (f *faulty) fillDisk() {
 		f.t.Fatal(err)
 	}
 	before := f.started("c")
-	f.docker("kill", f.container("c"))
+	if out, err := f.dockerCommand("", "kill", f.container("c")).CombinedOutput(); err != nil && !strings.Contains(string(out), "is not running") { // a check may have killed it by now
+		f.t.Fatalf("%v: %s", err, out)
+	}
 	f.poll("c has failed or started", wellWithin, func() bool {
 		s, err := f.status()
 		return err == nil && strings.Contains(service(s, "c").Reason, "no space left") || f.runsSince("c", before)
