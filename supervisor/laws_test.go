@@ -104,7 +104,7 @@ func (l *ledger) look(h *history, s Service, c Container, cond condition) {
 		l.well = &ledger{attempts: l.attempts, exhausted: l.exhausted, times: slices.Clone(l.times)}
 	}
 	l.instance = c.Instance
-	l.up = !s.Stopped && (l.up || cond.running())
+	l.up = !s.Stopped && (l.up || cond.running() && !l.busy) // what a stop under way is about to end is not up
 }
 
 // attempt judges one attempt to bring a service up, or down for good, against its budget.
