@@ -67,6 +67,9 @@ func (e *Engine) create(ctx context.Context, p *Project, service string, report 
 	if err := e.mend(ctx, p); err != nil {
 		return wrap(err, "mend an interrupted create of project %s", p.Name)
 	}
+	if err := e.renewMemory(ctx, p, program); err != nil {
+		return wrap(err, "renew the memory of project %s", p.Name)
+	}
 	if report == nil {
 		report = func(string, string) {}
 	}
@@ -125,16 +128,11 @@ func unfollow(definition *types.Project, service string) {
 
 var divergedVolume = regexp.MustCompile(`^Volume "([^"]+)" exists`)
 
-// answer is what Compose hears when it asks: memory-backed volumes may be made anew, data may not be lost.
+// answer is what Compose hears when it asks: data may not be lost.
 func (g *progress) answer(question string, _ bool) (bool, error) {
 	m := divergedVolume.FindStringSubmatch(question)
 	if m == nil {
 		return false, fmt.Errorf("compose asks: %s", question)
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if slices.Contains(g.memory, m[1]) {
-		return true, nil
 	}
 	return false, hint.Wrap(fmt.Errorf("volume %s was made from another definition than the compose file has now", m[1]),
 		"put the old definition back, or save its data and `docker volume rm %s`", m[1])
@@ -241,7 +239,6 @@ func (e *Engine) mend(ctx context.Context, p *Project) error {
 type progress struct {
 	mu       sync.Mutex
 	services map[string]string // by container name
-	memory   []string          // names of the memory-backed volumes
 	report   func(service, message string)
 	last     map[string]string
 }
@@ -252,10 +249,6 @@ func (g *progress) begin(p *Project, report func(service, message string)) {
 	g.report, g.last, g.services = report, map[string]string{}, map[string]string{p.container(KeeperService): KeeperService}
 	for name, s := range p.Services {
 		g.services[s.Container] = name
-	}
-	g.memory = nil
-	for _, key := range p.memoryVolumes() {
-		g.memory = append(g.memory, p.rewritten.Volumes[key].Name)
 	}
 }
 

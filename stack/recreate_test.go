@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"minibot/stack/keeper"
 )
 
 // forget removes volumes that no label tells of once everything else of the test is gone: who names a container's nameless volumes
@@ -78,4 +80,43 @@ services:
 `)
 	r.must(r.engine.Recreate(t.Context(), r.project, "a", nil))
 	r.equal("created", r.container("a").Status, "created")
+}
+
+// Secrets' volumes that are made anew, as when the engine's kernel can keep them out of the swap at last, take no data along, whenever that is cut short.
+func TestNewMemoryVolumesCostNoData(t *testing.T) {
+	names := forget(t)
+	r := newRig(t, `
+services:
+  a: { entrypoint: SLEEP, image: "`+testImage()+`", volumes: [/more], secrets: [ONE] }
+secrets: { ONE: { environment: ONE } }
+`)
+	r.engine.noswap = false // it would decide on the options
+	r.create()
+	for _, name := range r.volumes("a") {
+		if name != r.name+"_"+volumePrefix+"a" {
+			*names = append(*names, name)
+		}
+	}
+	r.equal("nameless volumes", len(*names), 2)
+	r.feed("ONE", canaryOne)
+	r.start("a")
+	r.sh("a", "echo one >/data/kept; echo two >/more/kept")
+	before := r.container("a").ID
+	for _, key := range r.project.memoryVolumes() {
+		r.project.rewritten.Volumes[key].DriverOpts["o"] += ",nr_inodes=1000"
+	}
+	program, err := keeper.Program(r.engine.info.Arch)
+	r.must(err)
+	r.must(r.engine.renewMemory(t.Context(), r.project, program)) // as far as a daemon that is killed then gets
+	r.equal("nobody's to start", r.container("a").Foreign, true)
+	r.create()
+	if c := r.container("a"); c.ID == before || c.Foreign {
+		t.Fatalf("a was not made anew: %+v", c)
+	}
+	r.feed("ONE", canaryOne)
+	r.start("a")
+	r.equal("what is kept", r.sh("a", "cat /data/kept /more/kept /run/secrets/ONE"), "one\ntwo\n"+canaryOne)
+	last := r.container("a").ID
+	r.create()
+	r.equal("a create after it", r.container("a").ID, last)
 }
