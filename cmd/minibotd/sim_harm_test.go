@@ -3,26 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"minibot/control"
-	"minibot/rotation"
-	"minibot/secrets"
 	"minibot/stack"
 )
-
-// simOrder is a change of secrets that somebody asked for.
-type simOrder struct {
-	n      int
-	names  []secrets.Name
-	atOnce bool // minibot is to bring all of it into force, or nothing
-	ended  bool
-	err    error
-}
 
 var simHarms = []struct {
 	share int
@@ -85,6 +73,8 @@ var simHarms = []struct {
 	{5, "minibotd is killed", (*sim).kill},
 	{2, "minibotd is restarted", (*sim).restart},
 	{6, "a person operates", (*sim).operate},
+	{2, "a lockdown in the middle of a change", (*sim).interrupt},
+	{1, "a lockdown past the daemon", (*sim).lockPast},
 	{8, "a person sets secrets", (*sim).set},
 	{4, "a person rotates", (*sim).rotate},
 	{2, "a secret is changed by hand", (*sim).setByHand},
@@ -179,111 +169,6 @@ func (s *sim) byHand(down, up bool) {
 	}
 }
 
-// order has a person ask the present daemon for something, without waiting for it.
-func (s *sim) order(what string, ask func(context.Context, *daemon) error) {
-	d := s.daemon
-	s.say("person: %s", what)
-	s.orders.Go(func() {
-		ctx, cancel := context.WithTimeout(s.t.Context(), changeTimeout+time.Minute)
-		defer cancel()
-		gone, leave := context.WithCancel(ctx)
-		defer leave()
-		stop := make(chan struct{})
-		defer close(stop)
-		go func() { // the connection ends with the daemon
-			select {
-			case <-d.ended:
-				leave()
-			case <-d.dead:
-				leave()
-			case <-stop:
-			}
-		}()
-		err := ask(gone, d.daemon)
-		s.say("person: %s: %v", what, err)
-	})
-}
-
-func (s *sim) operation(verb control.Verb, service string) func(context.Context, *daemon) error {
-	return func(ctx context.Context, d *daemon) error {
-		return d.Operate(ctx, control.Operation{Verb: verb, Service: service, All: verb == control.VerbUnlock}, func(control.Progress) {})
-	}
-}
-
-func (s *sim) operate() {
-	verbs := []control.Verb{control.VerbStop, control.VerbStart, control.VerbStart, control.VerbRestart, control.VerbReload}
-	verb, service := verbs[s.rng.IntN(len(verbs))], s.service()
-	if service == stack.KeeperService {
-		service = ""
-	}
-	if s.rng.IntN(12) == 0 {
-		verb, service = control.VerbLockdown, ""
-		if s.daemon.forbidden() != nil {
-			verb = control.VerbUnlock
-		}
-	}
-	s.law.excuse() // what depends on it may follow
-	s.order(string(verb)+" "+service, s.operation(verb, service))
-}
-
-// asks notes a change of secrets, and returns what ends it.
-func (s *sim) asks(atOnce bool, names ...secrets.Name) (n int, end func(error)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	o := &simOrder{n: len(s.asked) + 1, names: names, atOnce: atOnce}
-	s.asked = append(s.asked, o)
-	return o.n, func(err error) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		o.ended, o.err = true, err
-	}
-}
-
-func (s *sim) someSecrets() []secrets.Name {
-	names := slices.Clone(simSecrets)
-	s.rng.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
-	return names[:1+s.rng.IntN(3)]
-}
-
-func (s *sim) set() {
-	names := s.someSecrets()
-	n, end := s.asks(s.daemon.forbidden() == nil, names...) // under a lockdown they are merely stored, one by one
-	order := control.ChangeOrder{}
-	for _, name := range names {
-		order.Changes = append(order.Changes, control.Change{Name: name, Value: s.canary(n, name).Reveal()})
-	}
-	s.law.excuse()
-	s.order(fmt.Sprintf("set %v as %d", names, n), func(ctx context.Context, d *daemon) error {
-		err := d.Change(ctx, order, func(control.Progress) {})
-		end(err)
-		return err
-	})
-}
-
-func (s *sim) rotate() {
-	rollback := s.rng.IntN(3) == 0
-	names := slices.DeleteFunc(s.someSecrets(), func(n secrets.Name) bool { return n == "SIGN_KEY" && !rollback })
-	if len(names) == 0 {
-		return
-	}
-	_, end := s.asks(false, names...)
-	s.law.excuse()
-	s.order(fmt.Sprintf("rotate %v, back %v", names, rollback), func(ctx context.Context, d *daemon) error {
-		err := d.Rotate(ctx, control.Rotation{Names: names, Rollback: rollback}, func(control.Progress) {})
-		end(err)
-		return err
-	})
-}
-
-func (s *sim) setByHand() {
-	name := s.someSecrets()[0]
-	n, end := s.asks(false, name)
-	s.law.excuse()
-	err := s.store.Put(s.t.Context(), name, secrets.Current, s.canary(n, name))
-	s.say("by hand: %s as %d: %v", name, n, err)
-	end(err)
-}
-
 // look is what `minibotd status` shows, and what must hold of it.
 func (s *sim) look() control.Status {
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
@@ -322,25 +207,4 @@ func (s *sim) conceals(what string, shown []byte) {
 			s.law.broken("the %s value of %s is in %s: …%s", e.Slot, e.Name, what, shown[max(0, i-200):i+40])
 		}
 	}
-}
-
-// outcome judges a change that was to be all new or all old, by what is in force now.
-func (o *simOrder) outcome(inForce func(secrets.Name) int, later func(secrets.Name) bool) error {
-	names := slices.DeleteFunc(slices.Clone(o.names), later)
-	news := 0
-	for _, name := range names {
-		if inForce(name) == o.n {
-			news++
-		}
-	}
-	switch {
-	case !o.atOnce || len(names) == 0:
-	case o.ended && o.err == nil && news < len(names):
-		return fmt.Errorf("change %d of %v succeeded, but only %d of %v are in force", o.n, o.names, news, names)
-	case o.ended && errors.Is(o.err, rotation.ErrRolledBack) && news > 0:
-		return fmt.Errorf("change %d of %v was rolled back, but %d of %v are in force", o.n, o.names, news, names)
-	case news > 0 && news < len(names):
-		return fmt.Errorf("change %d of %v is half in force", o.n, o.names)
-	}
-	return nil
 }

@@ -211,7 +211,7 @@ func (s *sim) settled() {
 		}
 		values[name] = item.Value
 	}
-	for service, name := range map[string]secrets.Name{"db": "DB_PASSWORD", "cache": "CACHE_PASSWORD"} {
+	for service, name := range simDatabases {
 		if !s.dbs[service].Lets(database.Credential{Password: values[name]}) {
 			s.law.broken("%s refuses the %s of the store", service, name)
 		}

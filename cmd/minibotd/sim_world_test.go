@@ -151,7 +151,7 @@ func newSim(t *testing.T, seed uint64, dir string, parse simParse) *sim {
 	s.m.started, s.m.ended = s.started, s.ended
 	s.law = newSimLaw(s.m, s.project, s.intent)
 	s.m.law = s.law
-	for service, name := range map[string]secrets.Name{"db": "DB_PASSWORD", "cache": "CACHE_PASSWORD"} {
+	for service, name := range simDatabases {
 		kind := map[string]databasetest.Kind{"db": databasetest.Single, "cache": databasetest.Overlap}[service]
 		s.dbs[service] = databasetest.NewFake(kind, database.Credential{Password: s.canary(0, name)})
 	}
@@ -234,7 +234,7 @@ func (s *sim) comes(c *simContainer) int {
 		if v.IsZero() {
 			return 9
 		}
-		for service, secret := range map[string]secrets.Name{"db": "DB_PASSWORD", "cache": "CACHE_PASSWORD"} {
+		for service, secret := range simDatabases {
 			if on := s.m.one(service, "sim-"+service); secret == name && service != c.service &&
 				(on == nil || !on.running || !s.dbs[service].Lets(database.Credential{Password: v})) {
 				return 1
@@ -350,6 +350,13 @@ func (s *sim) watch(ctx context.Context, _ string, tell func()) error {
 	s.mu.Unlock()
 	<-ctx.Done()
 	return nil
+}
+
+// telling is how the present daemon is told of a changed record, nil before it listens.
+func (s *sim) telling() func() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tell
 }
 
 // kill ends the daemon as SIGKILL does, and starts another.
