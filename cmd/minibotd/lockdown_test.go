@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"minibot/control"
@@ -105,6 +106,36 @@ func TestTheRecordIsHeeded(t *testing.T) {
 	}
 	if d.heed(t.Context()) || d.forbidden() != nil {
 		t.Error("locked down still")
+	}
+}
+
+// What status and the notifier show is of one moment, whenever a lockdown begins or ends.
+func TestALockdownBesideAStatus(t *testing.T) {
+	d := testDaemon(t, nil)
+	d.setPhase("", nil)
+	ctx, stop := context.WithCancel(t.Context())
+	var others sync.WaitGroup
+	defer others.Wait()
+	defer stop()
+	others.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			d.mu.Lock()
+			if d.lock.record = nil; i%2 == 0 {
+				d.lock.record = &lockdown.Record{Reason: "a test"}
+			}
+			d.mu.Unlock()
+		}
+	})
+	gone, cancel := context.WithCancel(t.Context())
+	cancel() // nobody waits for the store
+	for range 10_000 {
+		s, err := d.Status(gone)
+		if locked := s.Phase == control.PhaseLockedDown; err != nil || locked != (s.Reason == "a test") {
+			t.Fatalf("%s: %q, %v", s.Phase, s.Reason, err)
+		}
+		if p := d.picture(supervisor.Status{}); p.Phase == string(control.PhaseLockedDown) && p.Conditions[""].Reason != "a test" {
+			t.Fatalf("%+v", p)
+		}
 	}
 }
 

@@ -84,8 +84,8 @@ func numbered(p notify.Picture, seq uint64) notify.Picture {
 
 // picture is how the stack and each service stand, in the notifier's words.
 func (d *daemon) picture(seen supervisor.Status) notify.Picture {
-	phase := d.overall(seen)
 	d.mu.Lock()
+	phase := d.standing(seen)
 	reason, since, own := d.reason, d.shownAt, d.phase
 	locked := d.lock.record
 	d.mu.Unlock()

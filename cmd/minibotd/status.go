@@ -55,6 +55,11 @@ func (d *daemon) announce(ctx context.Context) {
 func (d *daemon) overall(status supervisor.Status) control.Phase {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.standing(status)
+}
+
+// standing is overall for a caller that holds mu.
+func (d *daemon) standing(status supervisor.Status) control.Phase {
 	phase := d.phase
 	switch {
 	case d.lock.record.Locked():
@@ -83,10 +88,11 @@ func (d *daemon) overall(status supervisor.Status) control.Phase {
 func (d *daemon) Status(ctx context.Context) (control.Status, error) {
 	seen := d.supervisor.Status()
 	out := control.Status{
-		Phase: d.overall(seen), Version: control.Version, PID: os.Getpid(),
+		Version: control.Version, PID: os.Getpid(),
 		Store: control.Store{Kind: d.storeKind(), State: "open"}, Services: []control.Service{}, Secrets: []control.Secret{},
 	}
 	d.mu.Lock()
+	out.Phase = d.standing(seen) // with its reason: a lockdown may begin at any moment
 	out.Since, out.Reason, out.Hint = d.shownAt, errorText(d.reason), hint.Of(d.reason)
 	waiting := d.phase == control.PhaseWaitingForStore
 	if waiting {
