@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ const (
 	preparedTimeout = 2 * callTimeout // a Prepared that nobody ends is aborted
 	abortTimeout    = 5 * time.Second // for the keeper's program to tidy up
 	exitGaveUp      = 1               // see package keeper
+	exitNotRun      = 126             // and above: of the engine's
 )
 
 // ErrPreparedEnded means that a prepared delivery was aborted, by Abort or because its context or its time had ended.
@@ -219,7 +221,17 @@ func (d *Prepared) ended(ctx context.Context) error {
 		return fmt.Errorf("deliver: %w", err)
 	}
 	if result.ExitCode != 0 {
-		return hint.Wrap(fmt.Errorf("deliver: the keeper's program ended with %d", result.ExitCode), "see `docker ps -a`: is container %s well?", d.keeper.Name)
+		return programError("deliver", result, d.keeper)
 	}
 	return nil
+}
+
+// programError is what a bad end of the keeper's program means. Where the engine could not run it, as while containerd is away, it says why
+// in place of the program's output.
+func programError(doing string, result ExecResult, keeper Container) error {
+	err := fmt.Errorf("%s: the keeper's program ended with %d", doing, result.ExitCode)
+	if said := bytes.TrimSpace(result.Stdout); result.ExitCode >= exitNotRun && len(said) > 0 {
+		err = fmt.Errorf("%s: the engine cannot run the keeper's program: %s", doing, hint.Cut(string(said), 500))
+	}
+	return hint.Wrap(err, "see `docker ps -a`: is container %s well?", keeper.Name)
 }

@@ -13,7 +13,6 @@ import (
 	"path"
 	"slices"
 
-	"minibot/hint"
 	"minibot/secrets"
 )
 
@@ -155,8 +154,7 @@ func (e *Engine) readRecords(ctx context.Context, keeper Container, services []s
 		return nil, fmt.Errorf("read the records of deliveries: %w", err)
 	}
 	if result.ExitCode != 0 {
-		return nil, hint.Wrap(fmt.Errorf("read the records of deliveries: the keeper's program ended with %d", result.ExitCode),
-			"see `docker ps -a`: is container %s well?", keeper.Name)
+		return nil, programError("read the records of deliveries", result, keeper)
 	}
 	if half := len(services) / 2; half > 0 && len(result.Stdout) == maxOutput { // cut off
 		first, err := e.readRecords(ctx, keeper, services[:half])

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-
-	"minibot/hint"
 )
 
 // tidy takes away what a delivery that was cut short left in the stages of services: killed between the copy and the
@@ -47,8 +45,7 @@ func (e *Engine) unstage(ctx context.Context, keeper Container, service string, 
 		return fmt.Errorf("service %s: take staged files away: %w", service, err)
 	}
 	if result.ExitCode != 0 {
-		return hint.Wrap(fmt.Errorf("service %s: take staged files away: the keeper's program ended with %d", service, result.ExitCode),
-			"see `docker ps -a`: is container %s well?", keeper.Name)
+		return programError(fmt.Sprintf("service %s: take staged files away", service), result, keeper)
 	}
 	return nil
 }
