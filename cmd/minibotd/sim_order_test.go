@@ -18,12 +18,13 @@ import (
 
 // simOrder is a change of secrets that somebody asked for.
 type simOrder struct {
-	n      int
-	names  []secrets.Name
-	atOnce bool     // minibot is to bring all of it into force, or nothing
-	agreed []string // the databases that had what the store had when it was asked for
-	ended  bool
-	err    error
+	n         int
+	names     []secrets.Name
+	atOnce    bool     // minibot is to bring all of it into force, or nothing
+	agreed    []string // the databases that had what the store had when it was asked for
+	ended     bool
+	overtaken bool // by a lockdown
+	err       error
 }
 
 // order has a person ask the present daemon for something, without waiting for it.
@@ -72,6 +73,9 @@ func (s *sim) operate() {
 		if s.daemon.forbidden() != nil {
 			verb = control.VerbUnlock
 		}
+	}
+	if verb == control.VerbLockdown {
+		s.overtake()
 	}
 	s.law.excuse() // what depends on it may follow
 	s.order(string(verb)+" "+service, s.operation(verb, service))
@@ -138,10 +142,20 @@ func (s *sim) setByHand() {
 	end(err)
 }
 
+// overtake notes the orders that a lockdown finds under way, or waiting for their turn.
+func (s *sim) overtake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.asked {
+		o.overtaken = o.overtaken || !o.ended
+	}
+}
+
 // interrupt locks the stack down while secrets change, and unlocks it.
 func (s *sim) interrupt() {
 	s.set()
 	s.rest(time.Duration(s.rng.ExpFloat64() * float64(3*time.Second)))
+	s.overtake()
 	s.order("lockdown", s.operation(control.VerbLockdown, ""))
 	s.rest(time.Duration(s.rng.ExpFloat64() * float64(10*time.Second)))
 	s.law.excuse()
@@ -151,6 +165,7 @@ func (s *sim) interrupt() {
 // lockPast is a command that writes the record, does not reach the daemon and dies. That is to notice.
 func (s *sim) lockPast() {
 	d := s.daemon
+	s.overtake()
 	if _, err := d.lock.file.Begin(s.t.Context(), "past the daemon"); err != nil {
 		s.law.broken("%v", err)
 	}
@@ -225,6 +240,7 @@ func (o *simOrder) outcome(inForce func(secrets.Name) int, later func(secrets.Na
 	}
 	switch {
 	case !o.atOnce || len(names) == 0:
+	case o.overtaken && o.err != nil && !errors.Is(o.err, control.ErrLockedDown): // not begun when the lockdown came: stored one by one
 	case o.ended && o.err == nil && news < len(names):
 		return fmt.Errorf("change %d of %v succeeded, but only %d of %v are in force", o.n, o.names, news, names)
 	case o.ended && errors.Is(o.err, rotation.ErrRolledBack) && news > 0:

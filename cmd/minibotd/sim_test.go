@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,22 +46,27 @@ func simFolder(t testing.TB) string {
 // The whole daemon against a machine that is harmed at random for a while, then left alone: see simHarms for what happens,
 // simLaw for what must never, and settled for how it must end. MINIBOT_SIM_SEEDS is how many seeds, or one as "=SEED".
 func TestSim(t *testing.T) {
-	t.Parallel()
-	parse := simLoader()
-	failed, seeds := 0, simSeeds(t)
-	for _, seed := range seeds {
-		if faults, history := simulate(t, seed, parse); len(faults) > 0 {
-			failed++
-			t.Errorf("seed %d: %s", seed, strings.Join(faults, "\n"))
-			if failed == 1 { // one history is enough to read
-				shown := simShown
-				if len(seeds) == 1 {
-					shown = len(history)
+	parse, seeds := simLoader(), simSeeds(t)
+	workers := min(runtime.GOMAXPROCS(0), len(seeds))
+	for w := range workers {
+		t.Run(fmt.Sprint("worker ", w), func(t *testing.T) {
+			t.Parallel()
+			failed := 0
+			for i := w; i < len(seeds); i += workers {
+				if faults, history := simulate(t, seeds[i], parse); len(faults) > 0 {
+					failed++
+					t.Errorf("seed %d: %s", seeds[i], strings.Join(faults, "\n"))
+					if failed == 1 { // one history is enough to read
+						shown := len(history)
+						if len(seeds) > 1 {
+							shown = min(shown, simShown)
+						}
+						t.Logf("%sto repeat it: GOMAXPROCS=1 MINIBOT_SIM_SEEDS==%d go test -count=1 -run 'TestSim$' ./cmd/minibotd; keep it in testdata/sim/seeds",
+							written(history[len(history)-shown:]), seeds[i])
+					}
 				}
-				t.Logf("%sto repeat it: GOMAXPROCS=1 MINIBOT_SIM_SEEDS==%d go test -count=1 -run 'TestSim$' ./cmd/minibotd; keep it in testdata/sim/seeds",
-					written(history[max(0, len(history)-shown):]), seed)
 			}
-		}
+		})
 	}
 }
 
