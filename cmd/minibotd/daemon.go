@@ -82,9 +82,10 @@ type daemon struct {
 	refused   map[secrets.Name]time.Time // items that may not be read, by their dates
 	revisions map[string]uint64          // by service: how often its secrets changed
 	intent    intent
-	creates   uint64
-	changes   int  // operations that change secrets now
-	doubt     bool // a database may have another password than the store
+	creates   uint64 // how often the definition changed
+	defined   string // the hash of the project that was counted last
+	changes   int    // operations that change secrets now
+	doubt     bool   // a database may have another password than the store
 	lastLines map[string][]string
 	volumes   *dataVolumes
 	passedOn  map[secrets.Name]secrets.Value // what the project was last made of, where it holds values
@@ -249,9 +250,6 @@ func (d *daemon) load(ctx context.Context) error {
 
 // adopt makes project the one that is wanted. The caller holds mu.
 func (d *daemon) adopt(project *stack.Project) {
-	if d.project == nil || d.project.Hash() != project.Hash() {
-		d.creates++
-	}
 	d.project = project
 }
 
@@ -304,6 +302,10 @@ func (d *daemon) want(values map[secrets.Name]secrets.Value) (changed bool, tick
 		}
 	}
 	d.values = values
+	if hash := d.project.Hash(); hash != d.defined { // not when it was loaded: until now the one before would be created
+		d.defined = hash
+		d.creates++
+	}
 	changed = d.world.set(d.project, values)
 	return changed, d.supervisor.Apply(d.wanted())
 }

@@ -233,6 +233,9 @@ func (s *sim) settled() {
 		if list[0].astray && list[0].running {
 			s.law.broken("%s is not in its network", name)
 		}
+		if list[0].image != service.Image {
+			s.law.broken("%s has the image %s, not %s", name, list[0].image, service.Image)
+		}
 		want := pick(values, service.Secrets)
 		if v := s.m.volumes[name]; len(want) > 0 && (v == nil || v.open || !maps.EqualFunc(v.values, want, secrets.Value.Equal)) {
 			s.law.broken("%s has other secrets delivered than the store holds", name)

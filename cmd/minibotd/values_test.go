@@ -141,6 +141,32 @@ func TestLooksReadNoValues(t *testing.T) {
 	})
 }
 
+// TestADefinitionThatCameBeforeTheStore checks that a compose file which was read while the store was locked is created once its values
+// are there, whatever was asked for meanwhile.
+func TestADefinitionThatCameBeforeTheStore(t *testing.T) {
+	d, g := loaded(t)
+	before := d.creates
+	g.Lock()
+	if err := os.WriteFile(d.paths.Compose, []byte(strings.Replace(twoSecrets, "services:", "volumes: { v: {} }\nservices:", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := d.refresh(t.Context()); !errors.Is(err, secrets.ErrLocked) {
+		t.Fatal(err)
+	}
+	d.mu.Lock()
+	created := d.wanted().Create // for an order that comes now
+	d.mu.Unlock()
+	if created != before {
+		t.Errorf("definition %d is to be created, and what would be is definition %d", created, before)
+	}
+	g.Unlock()
+	for range 2 {
+		if _, _, err := d.refresh(t.Context()); err != nil || d.creates != before+1 {
+			t.Errorf("definition %d after %d: %v", d.creates, before, err)
+		}
+	}
+}
+
 // TestDeniedIsAskedForRarely checks that a dialog which somebody has refused does not come back every ten seconds.
 func TestDeniedIsAskedForRarely(t *testing.T) {
 	unanswered := fmt.Errorf("%w: %w", secrets.ErrDenied, context.DeadlineExceeded)
