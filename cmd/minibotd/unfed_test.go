@@ -25,7 +25,6 @@ x-it: &it
   tmpfs: [/data]
   secrets: [K]
   network_mode: none
-  x-minibot: { heal: { max_attempts: 1 } } # an end by the engine's is no failed attempt
 services:
   zero: { <<: *it, container_name: "${MINIBOT_NAME}-zero", command: [zero] }
   ended: { <<: *it, container_name: "${MINIBOT_NAME}-ended", command: [ended], restart: always }
