@@ -27,7 +27,7 @@ type Container struct {
 	Checked               time.Time // when the last healthcheck that has ended began; likewise
 	Error                 string    // the engine's own words when the last start failed
 	Instance              string    // id and StartedAt: one run of the container
-	Foreign               bool      // not made by [Engine.Create], as after `docker compose up` by hand: Create replaces it
+	Foreign               bool      // not made by [Engine.Create], as after `docker compose up` by hand, or what an interrupted replacement left is beside it: Create mends it
 	// Detached names the networks that it is to be in, and is not, or not under the service's name; "" from [Engine.Container].
 	Detached string
 

@@ -178,15 +178,21 @@ func (e *Engine) inspectAll(ctx context.Context, list []listed) ([]Container, er
 	return slices.DeleteFunc(inspected, func(c Container) bool { return c.ID == "" }), nil
 }
 
-// byService picks each service's container: of two, as an interrupted replacement leaves them, the one that has its name.
+// byService picks each service's container: of two, as an interrupted replacement leaves them, the one that has its name. That one is
+// Foreign as long as another has a passing name: Create takes it away.
 func (p *Project) byService(all []Container) map[string]Container {
-	seen := map[string]Container{}
+	seen, left := map[string]Container{}, map[string]bool{}
 	for _, c := range all {
+		left[c.Service] = left[c.Service] || p.Unfinished(c)
 		if other, twice := seen[c.Service]; twice && other.Name == p.container(c.Service) {
 			continue
 		}
-		c.Detached = c.detachedFrom(p)
 		seen[c.Service] = c
+	}
+	for name, c := range seen {
+		c.Detached = c.detachedFrom(p)
+		c.Foreign = c.Foreign || left[name] && c.Name == p.container(name)
+		seen[name] = c
 	}
 	return seen
 }

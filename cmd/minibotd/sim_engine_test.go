@@ -165,10 +165,14 @@ func (e *simEngine) Watch(ctx context.Context, _ *stack.Project, ready func(), o
 func (e *simEngine) Look(ctx context.Context, p *stack.Project) (seen map[string]stack.Container, more bool, err error) {
 	seen = map[string]stack.Container{}
 	return seen, false, e.call(ctx, "list", func() error {
-		for _, c := range e.m.all {
-			if other, twice := seen[c.service]; !twice || other.Name != simName(p, c.service) {
-				seen[c.service] = c.inspect()
+		for _, id := range slices.Sorted(maps.Keys(e.m.all)) { // as [stack.Engine] picks them
+			c := e.m.all[id].inspect()
+			other, twice := seen[c.Service]
+			if twice && other.Name == simName(p, c.Service) {
+				c, other = other, c
 			}
+			c.Foreign = c.Foreign || twice && p.Unfinished(other)
+			seen[c.Service] = c
 		}
 		return nil
 	})

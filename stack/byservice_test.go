@@ -1,0 +1,27 @@
+package stack
+
+import (
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+// Of two containers of a service the one with its name counts, whatever their order, and Create is wanted as long as the other was left.
+func TestOfTwoContainers(t *testing.T) {
+	p := &Project{Name: "p", rewritten: &types.Project{}, Services: map[string]Service{"a": {Name: "a", Container: "p-a"}}}
+	named, left, renamed := Container{Name: "p-a", Service: "a"}, Container{Name: "0123456789ab_p-a", Service: "a"}, Container{Name: "p-a-x", Service: "a"}
+	for what, test := range map[string]struct {
+		all     []Container
+		name    string
+		foreign bool
+	}{
+		"alone": {[]Container{named}, "p-a", false}, "left alone": {[]Container{left}, left.Name, false},
+		"left first": {[]Container{left, named}, "p-a", true}, "left last": {[]Container{named, left}, "p-a", true},
+		"renamed": {[]Container{renamed, named}, "p-a", false}, "between": {[]Container{left, renamed, named}, "p-a", true}, "all three": {[]Container{renamed, left, named}, "p-a", true},
+	} {
+		c := p.byService(test.all)["a"]
+		if c.Name != test.name || c.Foreign != test.foreign {
+			t.Errorf("%s: %+v", what, c)
+		}
+	}
+}
