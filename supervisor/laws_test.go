@@ -104,7 +104,8 @@ func (l *ledger) look(h *history, s Service, c Container, cond condition) {
 		l.well = &ledger{attempts: l.attempts, exhausted: l.exhausted, times: slices.Clone(l.times)}
 	}
 	l.instance = c.Instance
-	l.up = !s.Stopped && (l.up || cond.running() && !l.busy) // what a stop under way is about to end is not up
+	stopping := slices.ContainsFunc(h.flights, func(f flight) bool { return f.action.Service == s.Name && f.action.Kind == ActionStop })
+	l.up = !s.Stopped && (l.up || cond.running() && !stopping) // what a stop under way is about to end is not up
 }
 
 // attempt judges one attempt to bring a service up, or down for good, against its budget.

@@ -60,12 +60,6 @@ func TestDatabasesAreMadeSureOfWhenTheirUserFails(t *testing.T) {
 		}
 		s.well(10 * time.Minute)
 		s.settled()
-		s.end()
-		for _, fault := range s.law.faults {
-			t.Error(fault)
-		}
-		s.m.mu.Lock()
-		defer s.m.mu.Unlock()
-		s.m.down(false) // ends what is still to happen to a container
+		s.over(t)
 	})
 }

@@ -33,13 +33,7 @@ func TestSimulatedDay(t *testing.T) {
 				s.m.mu.Lock()
 				s.m.harmful = false
 				s.m.mu.Unlock()
-				s.end()
-				for _, fault := range s.law.faults {
-					t.Error(fault)
-				}
-				s.m.mu.Lock()
-				defer s.m.mu.Unlock()
-				s.m.down(false) // ends what is still to happen to a container
+				s.over(t)
 			})
 			if took > 10*time.Second {
 				t.Errorf("a simulated day took %v", took)

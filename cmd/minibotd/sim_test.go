@@ -155,6 +155,17 @@ func (s *sim) live() {
 	s.m.down(false) // ends what is still to happen to a container
 }
 
+// over ends the simulation, and tells which laws were broken.
+func (s *sim) over(t *testing.T) {
+	s.end()
+	for _, fault := range s.law.faults {
+		t.Error(fault)
+	}
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	s.m.down(false) // ends what is still to happen to a container
+}
+
 // mend ends the harm, and what only a person can end.
 func (s *sim) mend() {
 	s.say("--- the harm ends")
