@@ -8,7 +8,7 @@ import (
 
 // errPanic is what becomes of a panic in the libraries that read compose files. A file that is `!reset` and nothing else
 // brings compose-go 2.16.1 to one.
-var errPanic = errors.New("Compose's library cannot read it")
+var errPanic = errors.New("the library of Compose cannot read it")
 
 // guarded calls read and turns a panic in it into an error: no file may end the daemon. What the library panics with is
 // left out unless it is the runtime's: it could quote the file.

@@ -32,7 +32,7 @@ func watchFile(ctx context.Context, path string, tell func()) (err error) {
 			if slices.Contains(names, filepath.Base(e.Name)) {
 				tell()
 			}
-		case <-watcher.Errors: // events were lost
+		case <-watcher.Errors: //nolint:errcheck // whatever it is, events were lost: who is told looks
 			tell()
 		case <-ctx.Done():
 			return nil
