@@ -293,8 +293,11 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		advice = "minibotd closed the connection: look at its log"
 	}
-	return &Error{Code: CodeUnreachable, Message: "cannot reach minibotd: " + err.Error(), HintMsg: advice, cause: err}
+	return &Error{Code: CodeUnreachable, Message: "cannot reach minibotd: " + hint.Cut(err.Error(), maxQuoted), HintMsg: advice, cause: err}
 }
+
+// maxQuoted bounds, in bytes, what is told of a failed call: net/http quotes what it was answered, whoever listens there.
+const maxQuoted = 1000
 
 // lost explains that an answer broke off.
 func (c *Client) lost(ctx context.Context, err error) error {
@@ -303,7 +306,7 @@ func (c *Client) lost(ctx context.Context, err error) error {
 	}
 	return &Error{
 		Code:    CodeUnreachable,
-		Message: "minibotd went away in the middle of its answer: " + err.Error(),
+		Message: "minibotd went away in the middle of its answer: " + hint.Cut(err.Error(), maxQuoted),
 		HintMsg: "what became of it is visible with `minibotd status`",
 		cause:   err,
 	}
