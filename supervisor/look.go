@@ -100,11 +100,14 @@ func (d *decision) lookMaintenance(s Service, r *record) {
 // lookAgainst notes the instances of followed dependencies that the service runs against, where that is not known
 // yet: after a start of our own, those that came up later; at first sight, whatever is there.
 func (d *decision) lookAgainst(s Service, r *record, cond condition) {
-	if r.busy != nil || !cond.running() {
+	if !cond.running() {
 		return
 	}
 	if c := d.seen.Containers[s.Name]; r.cond != condUnknown && r.instance != c.Instance {
-		r.settle()
+		r.settle() // also while the start is in flight, which may be answered with an error
+	}
+	if r.busy != nil {
+		return
 	}
 	for _, dep := range s.DependsOn {
 		if _, known := r.against[dep.Service]; known || !dep.Restart {

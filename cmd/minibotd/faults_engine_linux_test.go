@@ -123,7 +123,9 @@ func (f *faulty) ill() string {
 func (f *faulty) well() {
 	f.t.Helper()
 	last := "?"
-	f.poll("well", wellWithin, func() bool { last = f.ill(); return last == "" }, func() string { return last })
+	f.poll("well", wellWithin, func() bool { last = f.ill(); return last == "" }, func() string {
+		return last + "\n" + f.tryDocker("inspect", "-f", "{{.Name}} {{json .State}}", f.container("a"), f.container("b"), f.container("c"))
+	})
 }
 
 // usage is what a daemon holds of the machine.
