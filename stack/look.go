@@ -20,6 +20,9 @@ const (
 	// lookedAtOnce is how many containers one look inspects only because of an event: a storm of events must not hold up the look at
 	// what a list shows to be different.
 	lookedAtOnce = 8
+	// vainRest is how long a container is not inspected again for an event's sake after one that told nothing new. What the list shows to be different does not wait:
+	// only a container that is told of over and over does, and nothing but a restart within a second of its start could hide.
+	vainRest = time.Second
 	// askedAtOnce is how many calls one look, or one delivery, has under way at the same time.
 	askedAtOnce = 8
 )
@@ -40,6 +43,7 @@ type memory struct {
 type another struct {
 	listed listed
 	seen   Container
+	vain   time.Time // when it was last inspected for an event's sake and was as before
 }
 
 // memory returns what is known of a project.
@@ -143,7 +147,7 @@ func (e *Engine) Look(ctx context.Context, p *Project) (seen map[string]Containe
 			now, ok = before.known[c.ID].seen, true
 		}
 		if ok { // else it went between the two calls
-			known[c.ID] = another{c, now}
+			known[c.ID] = before.another(c, now)
 			all = append(all, now)
 		}
 	}
@@ -205,13 +209,16 @@ type taken struct {
 	later   queue // of told: those that have to wait for another look
 	known   map[string]another
 	chosen  map[string]bool // to be inspected
+	heard   map[string]bool // of those: the ones that only an event tells of
+	now     time.Time
 }
 
 // take hands over what was noted since the last look: what comes from now on is for the next one.
 func (m *memory) take(now time.Time) *taken {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	t := &taken{whole: m.watches == 0 || m.full.IsZero() || now.Sub(m.full) >= fullLook, touched: m.touched, told: m.told, known: m.known, chosen: map[string]bool{}}
+	t := &taken{whole: m.watches == 0 || m.full.IsZero() || now.Sub(m.full) >= fullLook, touched: m.touched, told: m.told, known: m.known,
+		chosen: map[string]bool{}, heard: map[string]bool{}, now: now}
 	if t.whole {
 		m.full = now
 	}
@@ -255,14 +262,27 @@ func (t *taken) choose(list []listed) []listed {
 		c, there := waiting[id]
 		switch {
 		case !there:
-		case room == 0:
+		case room == 0, t.now.Sub(t.known[id].vain) < vainRest:
 			t.later.add(id)
 		default:
-			now, t.chosen[id] = append(now, c), true
+			now, t.chosen[id], t.heard[id] = append(now, c), true, true
 			room--
 		}
 	}
 	return now
+}
+
+// another is what is remembered of a container after the look.
+func (t *taken) another(c listed, seen Container) another {
+	old := t.known[c.ID]
+	if t.chosen[c.ID] {
+		before := old.seen
+		before.Checked = seen.Checked
+		if old.vain = (time.Time{}); t.heard[c.ID] && before == seen {
+			old.vain = t.now
+		}
+	}
+	return another{c, seen, old.vain}
 }
 
 // listed is what a list says of a container.

@@ -239,6 +239,43 @@ func TestStormIsLookedAtInParts(t *testing.T) {
 	}
 }
 
+// An event after one that told nothing new waits, and is not forgotten; what the list shows to be different does not wait.
+func TestToldInVain(t *testing.T) {
+	m, now := &memory{}, time.Now()
+	defer m.watch()()
+	list := []listed{{ID: "0", state: "running", age: "Up 2 hours"}}
+	seen := Container{ID: "0", Running: true}
+	look := func() (inspected bool) {
+		taken := m.take(now)
+		inspected = len(taken.choose(list)) > 0
+		m.learn(map[string]another{"0": taken.another(list[0], seen)}, taken)
+		return inspected
+	}
+	look()
+	for _, step := range []struct {
+		what string
+		do   func()
+		want bool
+	}{
+		{"an event", func() {}, true},
+		{"another one at once", func() {}, false},
+		{"nothing but time", func() { now = now.Add(vainRest) }, true},
+		{"an event of a change that only the inspection shows", func() { now = now.Add(vainRest); seen.ExitCode = 1 }, true},
+		{"an event after one that told something", func() {}, true},
+		{"an event at once, and the list differs", func() { list[0].state = "exited (1)" }, true},
+		{"an event after that", func() { seen.Checked = now }, true},
+		{"a check alone is nothing new", func() {}, false},
+	} {
+		step.do()
+		if step.what != "nothing but time" {
+			m.tell("0")
+		}
+		if got := look(); got != step.want {
+			t.Errorf("%s: inspected %v, want %v", step.what, got, step.want)
+		}
+	}
+}
+
 func TestListedOtherwise(t *testing.T) {
 	for _, test := range []struct {
 		was, is string

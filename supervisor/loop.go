@@ -124,9 +124,11 @@ func (l *loop) session(ctx, work context.Context) error {
 			return fmt.Errorf("watching the engine: %w", orEnded(watchErr))
 		default:
 		}
+		began := time.Now()
 		if err := l.turn(ctx, work); err != nil {
 			return err
 		}
+		took := time.Since(began)
 		pause := l.pause()
 		l.clock.expect(pause)
 		timer.Reset(pause)
@@ -137,7 +139,7 @@ func (l *loop) session(ctx, work context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if err := l.pace.wait(ctx, ended); err != nil {
+		if err := l.pace.wait(ctx, ended, took); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -48,12 +49,41 @@ func TestStormOfEvents(t *testing.T) {
 		end, before := r.storm(2*time.Second), r.observed()
 		r.after(1501 * time.Millisecond)
 		looks := r.observed() - before
-		if most := paceBurst + 1 + int(1501*time.Millisecond/paceEvery); looks > most || looks < most/2 {
+		if most := 1 + int((paceBurst+1501*time.Millisecond)/paceEvery); looks > most || looks < most/2 {
 			t.Errorf("%d looks, at most %d", looks, most)
 		}
 		r.issuedAfter(func() { r.kill("db") })
 		end()
 		r.phase(AllHealthy)
+	})
+}
+
+// A look that takes long is followed by a longer pause in a storm, by none without.
+func TestPaceOfSlowLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const took = 100 * time.Millisecond
+		wait := func(p *pace) time.Duration {
+			t.Helper()
+			began := time.Now()
+			if err := p.wait(t.Context(), nil, took); err != nil {
+				t.Fatal(err)
+			}
+			return time.Since(began)
+		}
+		p := &pace{}
+		for range int(paceBurst / (paceShare * took)) {
+			if got := wait(p); got != 0 {
+				t.Errorf("a first look waits for %v", got)
+			}
+		}
+		wait(p)
+		if got := wait(p); got != paceShare*took {
+			t.Errorf("a look in a storm waits for %v, want %v", got, paceShare*took)
+		}
+		<-time.After(paceBurst)
+		if got := wait(p); got != 0 {
+			t.Errorf("a look after the storm waits for %v", got)
+		}
 	})
 }
 
