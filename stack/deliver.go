@@ -188,8 +188,42 @@ func (e *Engine) Stale(ctx context.Context, p *Project, seen map[string]Containe
 	return stale, nil
 }
 
-// MarkTaken notes that the running instance of a service has taken what was delivered, by a signal or a command.
-func (e *Engine) MarkTaken(ctx context.Context, p *Project, service string) error {
+// Mark names one delivery to one service; "" names none. It tells nothing of the values.
+type Mark string
+
+// Delivered returns what was delivered to a service last, for MarkTaken: ask before the service is told to take it.
+func (e *Engine) Delivered(ctx context.Context, p *Project, service string) (Mark, error) {
+	var mark Mark
+	err := e.withRecord(ctx, p, service, func(_ context.Context, _ Container, r record) error {
+		if !r.Open {
+			mark = Mark(r.Fingerprint)
+		}
+		return nil
+	})
+	return mark, err
+}
+
+// MarkTaken notes that the running instance of a service has taken a delivery, by a signal or a command. It notes nothing when there was
+// another one since: nobody knows which of the two the service has read.
+func (e *Engine) MarkTaken(ctx context.Context, p *Project, service string, taken Mark) error {
+	return e.withRecord(ctx, p, service, func(ctx context.Context, keeper Container, r record) error {
+		if r.Open || r.Stale == "" || taken != Mark(r.Fingerprint) {
+			return nil
+		}
+		r.Stale = ""
+		b := newBatch()
+		b.record(service, r)
+		e.forgetRecord(p, service)
+		if err := e.send(ctx, keeper, b); err != nil {
+			return err
+		}
+		e.learn(place{p.Name, service}, r)
+		return nil
+	})
+}
+
+// withRecord does something with a service's record while no delivery is under way.
+func (e *Engine) withRecord(ctx context.Context, p *Project, service string, do func(ctx context.Context, keeper Container, r record) error) error {
 	if err := e.delivering.lock(ctx); err != nil {
 		return fmt.Errorf("wait for a delivery to end: %w", err)
 	}
@@ -207,18 +241,7 @@ func (e *Engine) MarkTaken(ctx context.Context, p *Project, service string) erro
 	if err != nil {
 		return err
 	}
-	if r.Open || r.Stale == "" {
-		return nil
-	}
-	r.Stale = ""
-	b := newBatch()
-	b.record(service, r)
-	e.forgetRecord(p, service)
-	if err := e.send(ctx, keeper, b); err != nil {
-		return err
-	}
-	e.learn(place{p.Name, service}, r)
-	return nil
+	return do(ctx, keeper, r)
 }
 
 // Fed reports whether, by what is known, the keeper in seen runs, not paused, and holds what the last Feed delivered. It

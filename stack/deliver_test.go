@@ -129,9 +129,23 @@ func TestStaleUntilTaken(t *testing.T) {
 	r.must(r.engine.Restart(t.Context(), r.container("a").ID, 0))
 	r.equal("a restarted", r.stale(r.engine), "map[b:true]")
 	r.must(r.engine.Signal(t.Context(), r.container("b").ID, "SIGCONT"))
-	r.must(r.engine.MarkTaken(t.Context(), r.project, "b"))
+	before, err := r.engine.Delivered(t.Context(), r.project, "b")
+	r.must(err)
+	r.feed("ONE", "111", "TWO", "22")
+	r.must(r.engine.MarkTaken(t.Context(), r.project, "b", before))
+	r.equal("both changed, b after it was told to take it", r.stale(r.engine), "map[a:true b:true]")
+	r.taken("a")
+	r.taken("b")
 	r.equal("b took it", r.stale(r.engine), "map[]")
 	r.equal("and another daemon knows", r.stale(dialReal(t)), "map[]")
+}
+
+// taken marks what is delivered as taken.
+func (r *rig) taken(service string) {
+	r.Helper()
+	mark, err := r.engine.Delivered(r.Context(), r.project, service)
+	r.must(err)
+	r.must(r.engine.MarkTaken(r.Context(), r.project, service, mark))
 }
 
 func TestInterruptedDeliveryIsDoneAgain(t *testing.T) {

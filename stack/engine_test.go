@@ -296,7 +296,7 @@ func TestWatchEndsWhenTheEngineDoes(t *testing.T) {
 	}
 	for call, err := range map[string]error{
 		"containers": second(e.Containers(t.Context(), p)), "container": second(e.Container(t.Context(), p, "a")), "start": e.Start(t.Context(), "a"),
-		"restart": e.Restart(t.Context(), "a", 0), "exec": second(e.Exec(t.Context(), "a", Exec{Cmd: []string{"a"}})), "feed": second(e.Feed(t.Context(), p, nil)), "mark": e.MarkTaken(t.Context(), p, "a"),
+		"restart": e.Restart(t.Context(), "a", 0), "exec": second(e.Exec(t.Context(), "a", Exec{Cmd: []string{"a"}})), "feed": second(e.Feed(t.Context(), p, nil)), "mark": e.MarkTaken(t.Context(), p, "a", ""), "delivered": second(e.Delivered(t.Context(), p, "a")),
 		"withdraw": e.Withdraw(t.Context(), p), "prepare": second(e.Prepare(t.Context(), p, nil)), "stream": second(e.Stream(t.Context(), "a", []string{"a"}, "")),
 		"kill": e.KillProject(t.Context(), "x"), "logs": e.Logs(t.Context(), "a", LogOptions{}, nil), "create": e.Create(t.Context(), p, nil),
 		"compose": wrap(e.compose.Create(t.Context(), p.forEngine(nil, false), api.CreateOptions{}), "create"),

@@ -58,7 +58,7 @@ func TestPreparedDelivery(t *testing.T) {
 			sub.T, sub.engine = t, dialReal(t) // what another one did before, this one may not know
 			sub.feed("ONE", canaryOne, "TWO", canaryTwo)
 			for _, service := range []string{"a", "b"} {
-				sub.must(sub.engine.MarkTaken(t.Context(), sub.project, service))
+				sub.taken(service)
 			}
 			sub.old("to begin with", sub.engine, dialReal(t))
 			test(&sub)
@@ -246,7 +246,7 @@ func (r *rig) onePreparedDeliveryAtATime() {
 	if _, err := r.engine.Prepare(ctx, r.project, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a second one: %v", err)
 	}
-	if err := r.engine.MarkTaken(ctx, r.project, "a"); !errors.Is(err, context.DeadlineExceeded) {
+	if err := r.engine.MarkTaken(ctx, r.project, "a", ""); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("mark taken: %v", err)
 	}
 	fed := make(chan error, 1)

@@ -38,7 +38,8 @@ type engine interface {
 	Prepare(ctx context.Context, p *stack.Project, values map[secrets.Name]secrets.Value) (delivering, error)
 	Fed(seen map[string]stack.Container) bool
 	Stale(ctx context.Context, p *stack.Project, seen map[string]stack.Container) (map[string]bool, error)
-	MarkTaken(ctx context.Context, p *stack.Project, service string) error
+	Delivered(ctx context.Context, p *stack.Project, service string) (stack.Mark, error)
+	MarkTaken(ctx context.Context, p *stack.Project, service string, taken stack.Mark) error
 	Withdraw(ctx context.Context, p *stack.Project) error
 
 	Exec(ctx context.Context, id string, x stack.Exec) (stack.ExecResult, error)

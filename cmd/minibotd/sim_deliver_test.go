@@ -222,7 +222,8 @@ func (d *simDelivery) Commit(ctx context.Context) (stack.Delivery, error) {
 		}
 		torn := d.e.m.harmful && d.e.m.roll("commit torn") < 0.05
 		for _, name := range slices.Sorted(maps.Keys(d.changed)) {
-			v := &simVolume{values: d.changed[name], open: torn}
+			d.e.m.made++
+			v := &simVolume{values: d.changed[name], open: torn, mark: stack.Mark(fmt.Sprint(d.e.m.made))}
 			if c := d.e.m.find(d.p, name); c != nil && c.running {
 				v.stale = c.instance
 			}
@@ -273,17 +274,33 @@ func (e *simEngine) Stale(ctx context.Context, p *stack.Project, seen map[string
 	})
 }
 
+// Delivered implements engine.
+func (e *simEngine) Delivered(ctx context.Context, _ *stack.Project, service string) (stack.Mark, error) {
+	var mark stack.Mark
+	err := e.withVolume(ctx, "delivered", service, func(v *simVolume) { mark = v.mark })
+	return mark, err
+}
+
 // MarkTaken implements engine.
-func (e *simEngine) MarkTaken(ctx context.Context, _ *stack.Project, service string) error {
+func (e *simEngine) MarkTaken(ctx context.Context, _ *stack.Project, service string, taken stack.Mark) error {
+	return e.withVolume(ctx, "mark taken", service, func(v *simVolume) {
+		if v.mark == taken {
+			v.stale = ""
+		}
+	})
+}
+
+// withVolume makes a call about a service's files while no delivery is under way.
+func (e *simEngine) withVolume(ctx context.Context, op, service string, effect func(v *simVolume)) error {
 	select {
 	case e.turn <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	defer func() { <-e.turn }()
-	return e.call(ctx, "mark taken", func() error {
+	return e.call(ctx, op, func() error {
 		if v := e.m.volumes[service]; v != nil {
-			v.stale = ""
+			effect(v)
 		}
 		return nil
 	})

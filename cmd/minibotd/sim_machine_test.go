@@ -63,6 +63,7 @@ type simVolume struct {
 	values map[secrets.Name]secrets.Value
 	stale  string // the run that has read what was there before
 	open   bool
+	mark   stack.Mark
 }
 
 func newSimMachine(apps map[string]simApp) *simMachine {

@@ -331,6 +331,13 @@ func (w *world) anew(ctx context.Context, engine engine, project *stack.Project,
 func (w *world) adopt(ctx context.Context, engine engine, project *stack.Project, service stack.Service, id string) error {
 	limited, cancel := context.WithTimeout(ctx, adoptTimeout)
 	defer cancel()
+	delivered, err := engine.Delivered(ctx, project, service.Name)
+	if err == nil {
+		err = w.refused() // that may have waited for a delivery
+	}
+	if err != nil {
+		return err
+	}
 	switch service.OnChange {
 	case "signal":
 		if err := engine.Signal(ctx, id, service.Signal); err != nil {
@@ -358,5 +365,5 @@ func (w *world) adopt(ctx context.Context, engine engine, project *stack.Project
 			return fmt.Errorf("service %s: its on_change command exited with %d", service.Name, result.ExitCode)
 		}
 	}
-	return engine.MarkTaken(ctx, project, service.Name)
+	return engine.MarkTaken(ctx, project, service.Name, delivered)
 }
