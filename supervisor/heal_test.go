@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -146,6 +147,33 @@ func TestAStopThatFailsIsTriedAgain(t *testing.T) {
 			r.t.Errorf("%+v", db)
 		}
 	})
+}
+
+// One that stays unhealthy is restarted three times and then made anew, once; one that is to be restarted is not made anew.
+func TestRestartsInVain(t *testing.T) {
+	for remedy, want := range map[Remedy][]string{
+		RemedyUsual:    {"restart db", "restart db", "restart db", "recreate db", "restart db", "restart db"},
+		RemedyRestart:  {"restart db", "restart db", "restart db", "restart db", "restart db", "restart db"},
+		RemedyRecreate: {"recreate db", "recreate db", "recreate db", "recreate db", "recreate db", "recreate db"},
+	} {
+		simulate(t, one(Heal{Unhealthy: remedy}), func(r *rig) {
+			r.phase(AllHealthy)
+			r.taken()
+			r.set("db", func(s *script) { s.healthy = -time.Second })
+			r.sicken("db")
+			r.after(10 * time.Minute)
+			if got := r.taken(); len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
+				r.t.Errorf("remedy %d: %q", remedy, got)
+			}
+			r.set("db", func(s *script) { s.healthy = time.Second })
+			r.phase(AllHealthy)
+			r.after(20 * time.Minute) // forgets it
+			r.taken()
+			r.sicken("db")
+			r.after(5 * time.Second)
+			r.want(want[0])
+		})
+	}
 }
 
 func TestStoppedForGoodOutlastsASleep(t *testing.T) {

@@ -103,7 +103,7 @@ func (h *history) heal() Heal {
 	if h.pick.IntN(3) > 0 {
 		return Heal{}
 	}
-	return Heal{Unhealthy: Remedy(h.pick.IntN(4)), StartGrace: time.Duration(h.pick.IntN(3)) * 30 * time.Second,
+	return Heal{Unhealthy: Remedy(h.pick.IntN(5)), StartGrace: time.Duration(h.pick.IntN(3)) * 30 * time.Second,
 		Backoff:     [...]time.Duration{0, time.Second, 5 * time.Second, 3 * time.Minute}[h.pick.IntN(4)],
 		MaxAttempts: [...]int{0, 1, 3, 8}[h.pick.IntN(4)], StopTimeout: time.Duration(h.pick.IntN(2)) * 5 * time.Second}
 }

@@ -26,6 +26,7 @@ type ledger struct {
 	rests     bool
 	busy      bool
 	exhausted bool      // is given up
+	sick      int       // of attempts: those because it was unhealthy
 	well      *ledger   // as it was when it was last well
 	wellAt    time.Time // until when
 	wasGood   bool
@@ -40,7 +41,7 @@ func (l *ledger) pardon(h *history, running bool) {
 		return
 	}
 	l.pardons = append(l.pardons, h.now)
-	l.attempts, l.exhausted, l.times = max(l.well.attempts-1, 0), l.well.exhausted, l.well.times
+	l.attempts, l.exhausted, l.times, l.sick = max(l.well.attempts-1, 0), l.well.exhausted, l.well.times, l.well.sick
 	if l.attempts < l.well.attempts && len(l.times) > 0 {
 		l.times = l.times[:len(l.times)-1]
 	}
@@ -60,7 +61,7 @@ func (h *history) restarted() bool {
 	return true
 }
 
-func (l *ledger) forget() { l.attempts, l.times, l.exhausted = 0, nil, false }
+func (l *ledger) forget() { l.attempts, l.times, l.exhausted, l.sick = 0, nil, false, 0 }
 
 // look keeps the account before the policy looks.
 func (l *ledger) look(h *history, s Service, c Container, cond condition) {
@@ -73,7 +74,7 @@ func (l *ledger) look(h *history, s Service, c Container, cond condition) {
 	l.asked = !cond.running() && (l.asked || personal)
 	rests := h.now.Before(s.Maintenance)
 	if l.rests && !rests && !l.exhausted {
-		l.attempts, l.times = 0, nil
+		l.forget()
 	}
 	l.rests = rests
 	if !l.good.IsZero() && h.now.Sub(l.good) >= 10*time.Minute {
@@ -101,7 +102,7 @@ func (l *ledger) look(h *history, s Service, c Container, cond condition) {
 		l.wellAt = h.now
 	}
 	if l.wasGood = cond == condGood; l.wasGood {
-		l.well = &ledger{attempts: l.attempts, exhausted: l.exhausted, times: slices.Clone(l.times)}
+		l.well = &ledger{attempts: l.attempts, exhausted: l.exhausted, sick: l.sick, times: slices.Clone(l.times)}
 	}
 	l.instance = c.Instance
 	stopping := slices.ContainsFunc(h.flights, func(f flight) bool { return f.action.Service == s.Name && f.action.Kind == ActionStop })
@@ -124,7 +125,12 @@ func (l *ledger) attempt(h *history, a Action, s Service, cond condition) {
 	if budget := bits.Len(uint(most/first)) + 2 + int(10*time.Minute/most); len(l.times) >= budget {
 		h.fail("%d attempts at %s in ten minutes; the budget is %d", len(l.times)+1, s.Name, budget)
 	}
-	switch unhealthy := cond == condUnhealthy; {
+	unhealthy := cond == condUnhealthy
+	anew := unhealthy && heal.Unhealthy == RemedyUsual && l.sick == 3
+	if unhealthy {
+		l.sick++
+	}
+	switch {
 	case l.shut && !stop:
 		h.fail("%v %s, which was stopped for good", a.Kind, s.Name)
 	case heal.MaxAttempts > 0 && l.attempts >= heal.MaxAttempts && !stop:
@@ -135,7 +141,7 @@ func (l *ledger) attempt(h *history, a Action, s Service, cond condition) {
 		h.fail("%v %s, which is not to be healed", a.Kind, s.Name)
 	case unhealthy && h.now.Sub(l.running) < heal.StartGrace:
 		h.fail("%v %s %v after its start", a.Kind, s.Name, h.now.Sub(l.running))
-	case stop != (unhealthy && heal.Unhealthy == RemedyStop), unhealthy && (a.Kind == ActionRecreate) != (heal.Unhealthy == RemedyRecreate):
+	case stop != (unhealthy && heal.Unhealthy == RemedyStop), unhealthy && (a.Kind == ActionRecreate) != (heal.Unhealthy == RemedyRecreate || anew):
 		h.fail("%v %s, whose remedy is %v", a.Kind, s.Name, heal.Unhealthy)
 	case unhealthy && a.StopTimeout != heal.StopTimeout, !unhealthy && a.StopTimeout != 0:
 		h.fail("%v %s within %v", a.Kind, s.Name, a.StopTimeout)

@@ -9,6 +9,10 @@ import (
 // the same.
 const stable = 10 * time.Second
 
+// restartsInVain is after how many of them an unhealthy container is made anew, once: an engine that lost track of one, as after the end of
+// its containerd, restarts it and can run no healthcheck in it ever after (docs/facts.md).
+const restartsInVain = 3
+
 // policy decides. This file holds all that decides an action; what only words, remembers or relates things stands beside it.
 type policy struct{ options Options }
 
@@ -328,7 +332,11 @@ func (d *decision) raise(s Service, r *record) view {
 		action.Reason = fault(condMissing, Container{})
 	}
 	if r.cond == condUnhealthy {
-		action.Kind = [...]ActionKind{RemedyRestart: ActionRestart, RemedyRecreate: ActionRecreate, RemedyStop: ActionStop}[s.Heal.Unhealthy]
+		action.Kind = [...]ActionKind{RemedyUsual: ActionRestart, RemedyRestart: ActionRestart, RemedyRecreate: ActionRecreate, RemedyStop: ActionStop}[s.Heal.Unhealthy]
+		if s.Heal.Unhealthy == RemedyUsual && r.heal.restarts == restartsInVain {
+			action.Kind = ActionRecreate
+		}
+		r.heal.restarts++
 		action.StopTimeout = s.Heal.StopTimeout
 		r.shut = stops
 	}

@@ -73,6 +73,7 @@ type retry struct {
 	open      bool // an attempt was made and not yet seen to have failed
 	delay     time.Duration
 	notBefore time.Time
+	restarts  int       // those of the attempts that were made because it was unhealthy
 	restful   time.Time // since when there has been no need
 }
 

@@ -46,10 +46,11 @@ type Remedy uint8
 
 // The remedies.
 const (
-	RemedyRestart  Remedy = iota
-	RemedyRecreate        // its container is made anew
-	RemedyStop            // it is stopped, and stays down until a person acts
-	RemedyIgnore          // it is only reported
+	RemedyUsual    Remedy = iota // it is restarted; once that was in vain three times its container is made anew, once
+	RemedyRestart                // it is restarted
+	RemedyRecreate               // its container is made anew
+	RemedyStop                   // it is stopped, and stays down until a person acts
+	RemedyIgnore                 // it is only reported
 )
 
 // Heal is how a service is healed. The zero value: an unhealthy one is restarted at once, and nothing is given up.

@@ -66,7 +66,7 @@ var adoptions = map[string]supervisor.Adoption{
 
 // remedies are the values of heal.unhealthy; stack refuses others.
 var remedies = map[string]supervisor.Remedy{
-	"restart": supervisor.RemedyRestart, "recreate": supervisor.RemedyRecreate, "stop": supervisor.RemedyStop, "ignore": supervisor.RemedyIgnore,
+	"": supervisor.RemedyUsual, "restart": supervisor.RemedyRestart, "recreate": supervisor.RemedyRecreate, "stop": supervisor.RemedyStop, "ignore": supervisor.RemedyIgnore,
 }
 
 func healing(h stack.Heal) supervisor.Heal {
