@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"regexp"
 	"slices"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/compose/v5/pkg/api"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/volume"
 )
@@ -21,7 +23,11 @@ type Holding struct {
 	id   string
 }
 
-// Holdings lists the containers, networks and volumes that have the project's label, the keeper's too, in this order and by name.
+// nameless is what the engine calls a volume that nobody gave a name.
+var nameless = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// Holdings lists the containers, networks and volumes that have the project's label, the keeper's too, in this order and by name, and
+// the nameless volumes of these containers: one that was handed on from a former container does not go with the last one by itself.
 // What the compose file calls external has no label and is not the project's.
 func (e *Engine) Holdings(ctx context.Context, project string) ([]Holding, error) {
 	if project == "" { // as a filter it would mean something else
@@ -37,6 +43,11 @@ func (e *Engine) Holdings(ctx context.Context, project string) ([]Holding, error
 	}
 	for _, c := range containers {
 		held = append(held, Holding{"container", plainName(c.Names), c.ID})
+		for _, m := range c.Mounts {
+			if m.Type == mount.TypeVolume && nameless.MatchString(m.Name) {
+				held = append(held, Holding{"volume", m.Name, m.Name})
+			}
+		}
 	}
 	networks, err := e.docker.NetworkList(ctx, network.ListOptions{Filters: ours})
 	if err != nil {
@@ -53,7 +64,7 @@ func (e *Engine) Holdings(ctx context.Context, project string) ([]Holding, error
 		held = append(held, Holding{"volume", v.Name, v.Name})
 	}
 	slices.SortFunc(held, func(a, b Holding) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name)) })
-	return held, nil
+	return slices.Compact(held), nil // of two containers that share a nameless volume
 }
 
 // Discard removes everything that Holdings lists: the project's data are gone for good. Nobody may be at work on the project. It
