@@ -80,8 +80,8 @@ func FuzzAnswers(f *testing.F) {
 	f.Add(byte(3), "canary")
 	f.Add(byte(4), "line\n")
 	f.Add(byte(5), "[{\"id\":\"1\",\"steps\":[{\"step\":\"prove\",\"took_ms\":1e308}]}]")
-	f.Add(byte(0x80), "HTTP/1.1 200 OK\r\nMinibot-Wire: 2\r\nTransfer-Encoding: chunked\r\nTrailer: Minibot-Error\r\n\r\n0\r\nMinibot-Error: e30=\r\n\r\n")
-	f.Add(byte(0x83), "HTTP/1.1 429 X\r\nMinibot-Wire: 2\r\nContent-Length: 31\r\n\r\n{\"code\":\"too-many\",\"message\":\"m\"}")
+	f.Add(byte(0x80), "HTTP/1.1 200 OK\r\n"+wireHead+"Transfer-Encoding: chunked\r\nTrailer: Minibot-Error\r\n\r\n0\r\nMinibot-Error: e30=\r\n\r\n")
+	f.Add(byte(0x83), "HTTP/1.1 429 X\r\n"+wireHead+"Content-Length: 31\r\n\r\n{\"code\":\"too-many\",\"message\":\"m\"}")
 	f.Fuzz(func(t *testing.T, kind byte, body string) {
 		text := body
 		if kind&0x80 == 0 {
