@@ -274,7 +274,7 @@ func (h *history) judge(a Action, seen Seen, conds map[string]condition) {
 		l.shut, l.asked = false, false
 		return
 	}
-	if cond.running() && (c.Stale && s.Adopt != AdoptNothing || h.follows(s, seen, conds)) {
+	if cond.running() && !a.Heal && (c.Stale && s.Adopt != AdoptNothing || h.follows(s, seen, conds)) {
 		return
 	}
 	if cond == condGood || cond == condStarting || cond == condDone || a.Kind == ActionAdopt {
