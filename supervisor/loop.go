@@ -158,7 +158,7 @@ func orEnded(err error) error {
 func (l *loop) pause() time.Duration {
 	pause := l.options.Tick
 	if l.more {
-		return 0
+		pause = paceEvery
 	}
 	if !l.next.IsZero() {
 		pause = min(pause, time.Until(l.next))
