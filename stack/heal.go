@@ -12,10 +12,10 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
-// Heal is how a service is healed: `heal:` of its x-minibot. The zero value of everything but Unhealthy is the default.
+// Heal is how a service is healed: `heal:` of its x-minibot. The zero value is the default.
 type Heal struct {
 	Off         bool          // heal: none
-	Unhealthy   string        // what becomes of an unhealthy one: "restart", "recreate", "stop" or "ignore"
+	Unhealthy   string        // what becomes of an unhealthy one: "restart", "recreate", "stop" or "ignore"; "": restarts, and when these are in vain a new container
 	StartGrace  time.Duration // how long after its start an unhealthy one is left alone
 	Backoff     time.Duration // after the first failed attempt; doubles
 	MaxAttempts int           // failed ones in a row until it is given up; 0: never
@@ -41,10 +41,13 @@ const (
 
 // readHeal reads a word or a mapping. nothing is the default.
 func readHeal(at []string, data json.RawMessage) (Heal, error) {
-	heal := Heal{Unhealthy: "restart"}
+	var heal Heal
 	var word string
 	if len(data) == 0 || json.Unmarshal(data, &word) == nil {
 		heal.Off = word == "none"
+		if word == "restart" {
+			heal.Unhealthy = word
+		}
 		if word != "" && word != "restart" && word != "none" {
 			return heal, &fault{path: at, err: fmt.Errorf("%q is neither restart nor none", word), hint: "or a mapping with " + healKeys}
 		}
@@ -54,10 +57,8 @@ func readHeal(at []string, data json.RawMessage) (Heal, error) {
 	if err := decodeValue(at, data, &x, healKeys); err != nil {
 		return heal, err
 	}
-	if x.Unhealthy != "" {
-		heal.Unhealthy = x.Unhealthy
-	}
-	if !slices.Contains([]string{"restart", "recreate", "stop", "ignore"}, heal.Unhealthy) {
+	heal.Unhealthy = x.Unhealthy
+	if !slices.Contains([]string{"", "restart", "recreate", "stop", "ignore"}, heal.Unhealthy) {
 		return heal, faultf(append(at, "unhealthy"), "%q is none of restart, recreate, stop, ignore", heal.Unhealthy)
 	}
 	if x.MaxAttempts != nil {

@@ -12,12 +12,13 @@ import (
 
 func TestHeal(t *testing.T) {
 	for text, want := range map[string]Heal{
-		"restart":               {Unhealthy: "restart"},
-		"none":                  {Unhealthy: "restart", Off: true},
-		"{}":                    {Unhealthy: "restart"},
-		"{ unhealthy: stop }":   {Unhealthy: "stop"},
-		"{ unhealthy: ignore }": {Unhealthy: "ignore"},
-		"{ max_attempts: 0 }":   {Unhealthy: "restart"},
+		"restart":                {Unhealthy: "restart"},
+		"none":                   {Off: true},
+		"{}":                     {},
+		"{ unhealthy: restart }": {Unhealthy: "restart"},
+		"{ unhealthy: stop }":    {Unhealthy: "stop"},
+		"{ unhealthy: ignore }":  {Unhealthy: "ignore"},
+		"{ max_attempts: 0 }":    {},
 		"{ unhealthy: recreate, start_grace: 60s, backoff: 1m30s, max_attempts: 5, stop_timeout: 10s }": {Unhealthy: "recreate", StartGrace: time.Minute,
 			Backoff: 90 * time.Second, MaxAttempts: 5, StopTimeout: 10 * time.Second},
 	} {

@@ -81,15 +81,15 @@ func TestLoad(t *testing.T) {
 	p := load(t, fullCompose)
 	want := map[string]Service{
 		"db": {Name: "db", Container: "the-db", Image: "db:1", Files: []File{{Secret: "DB_PASSWORD", Name: "DB_PASSWORD", Mode: 0o444}},
-			Secrets: []secrets.Name{"DB_PASSWORD"}, OnChange: "none", Heal: Heal{Off: true, Unhealthy: "restart"}, Healthcheck: true, StopGrace: 45 * time.Second},
+			Secrets: []secrets.Name{"DB_PASSWORD"}, OnChange: "none", Heal: Heal{Off: true}, Healthcheck: true, StopGrace: 45 * time.Second},
 		"web": {Name: "web", Container: "full-web-1", Image: "web:1",
 			DependsOn: []Dependency{{Service: "db", Condition: "service_healthy", Required: true, Restart: true}},
 			Files: []File{{Secret: "DB_PASSWORD", Name: "DB_PASSWORD", Mode: 0o444}, {Secret: "API_TOKEN", Name: "api-token", UID: 1000, GID: 1001, Mode: 0o400},
 				{Secret: "API_TOKEN", Name: "other", Mode: 0o444}},
-			Secrets: []secrets.Name{"API_TOKEN", "DB_PASSWORD"}, OnChange: "exec", Exec: []string{"app", "reload"}, Heal: Heal{Unhealthy: "restart"}, StopGrace: 10 * time.Second},
+			Secrets: []secrets.Name{"API_TOKEN", "DB_PASSWORD"}, OnChange: "exec", Exec: []string{"app", "reload"}, StopGrace: 10 * time.Second},
 		"hup": {Name: "hup", Container: "full-hup-1", Image: "hup:1", Files: []File{{Secret: "API_TOKEN", Name: "token", Mode: 0o444}},
-			Secrets: []secrets.Name{"API_TOKEN"}, OnChange: "signal", Signal: "SIGHUP", Heal: Heal{Unhealthy: "restart"}, StopGrace: 10 * time.Second},
-		"plain": {Name: "plain", Container: "full-plain-1", Image: "plain:1", OnChange: "restart", Heal: Heal{Unhealthy: "restart"}, StopGrace: 10 * time.Second},
+			Secrets: []secrets.Name{"API_TOKEN"}, OnChange: "signal", Signal: "SIGHUP", StopGrace: 10 * time.Second},
+		"plain": {Name: "plain", Container: "full-plain-1", Image: "plain:1", OnChange: "restart", StopGrace: 10 * time.Second},
 	}
 	for name, service := range want {
 		if !reflect.DeepEqual(p.Services[name], service) {
