@@ -6,10 +6,11 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
-// Of two containers of a service the one with its name counts, whatever their order, and Create is wanted as long as the other was left.
+// Of two containers of a service the one with its name counts, whatever their order, and Create is wanted as long as it would take one away.
 func TestOfTwoContainers(t *testing.T) {
 	p := &Project{Name: "p", rewritten: &types.Project{}, Services: map[string]Service{"a": {Name: "a", Container: "p-a"}}}
-	named, left, renamed := Container{Name: "p-a", Service: "a"}, Container{Name: "0123456789ab_p-a", Service: "a"}, Container{Name: "p-a-x", Service: "a"}
+	of := func(name string) Container { return Container{Name: name, Service: "a", composed: name != "script"} }
+	named, left, renamed, script := of("p-a"), of("0123456789ab_p-a"), of("p-a-x"), of("script")
 	for what, test := range map[string]struct {
 		all     []Container
 		name    string
@@ -17,7 +18,7 @@ func TestOfTwoContainers(t *testing.T) {
 	}{
 		"alone": {[]Container{named}, "p-a", false}, "left alone": {[]Container{left}, left.Name, false},
 		"left first": {[]Container{left, named}, "p-a", true}, "left last": {[]Container{named, left}, "p-a", true},
-		"renamed": {[]Container{renamed, named}, "p-a", false}, "between": {[]Container{left, renamed, named}, "p-a", true}, "all three": {[]Container{renamed, left, named}, "p-a", true},
+		"renamed": {[]Container{renamed, named}, "p-a", true}, "neither": {[]Container{renamed, left}, left.Name, true}, "not Compose's": {[]Container{named, script}, "p-a", false}, "between": {[]Container{left, renamed, named}, "p-a", true}, "all three": {[]Container{renamed, left, named}, "p-a", true},
 	} {
 		c := p.byService(test.all)["a"]
 		if c.Name != test.name || c.Foreign != test.foreign {

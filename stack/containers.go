@@ -27,11 +27,12 @@ type Container struct {
 	Checked               time.Time // when the last healthcheck that has ended began; likewise
 	Error                 string    // the engine's own words when the last start failed
 	Instance              string    // id and StartedAt: one run of the container
-	Foreign               bool      // not made by [Engine.Create], as after `docker compose up` by hand, or what an interrupted replacement left is beside it: Create mends it
+	Foreign               bool      // not made by [Engine.Create], as after `docker compose up` by hand, or the service has another one, as after an interrupted replacement: Create mends it
 	// Detached names the networks that it is to be in, and is not, or not under the service's name; "" from [Engine.Container].
 	Detached string
 
 	networks memberships
+	composed bool // Compose knows it for its own
 }
 
 // Containers lists and inspects every container of the project, by service; the keeper under KeeperService.
@@ -114,8 +115,8 @@ func (e *Engine) inspect(ctx context.Context, id string) (Container, error) {
 	}
 	s := info.State
 	c := Container{ID: info.ID, Name: strings.TrimPrefix(info.Name, "/"), Service: info.Config.Labels[api.ServiceLabel], Image: info.Config.Image,
-		Foreign: info.Config.Labels[madeLabel] == "" && info.Config.Labels[api.ServiceLabel] != KeeperService,
-		Running: s.Running && !s.Restarting, Paused: s.Paused, Status: s.Status, ExitCode: s.ExitCode, OOMKilled: s.OOMKilled,
+		Foreign:  info.Config.Labels[madeLabel] == "" && info.Config.Labels[api.ServiceLabel] != KeeperService,
+		composed: info.Config.Labels[api.ConfigHashLabel] != "", Running: s.Running && !s.Restarting, Paused: s.Paused, Status: s.Status, ExitCode: s.ExitCode, OOMKilled: s.OOMKilled,
 		StartedAt: engineTime(s.StartedAt), FinishedAt: engineTime(s.FinishedAt), Error: s.Error, Instance: info.ID + "@" + s.StartedAt}
 	if info.NetworkSettings != nil {
 		c.networks = membershipsOf(info.NetworkSettings.Networks)

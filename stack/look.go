@@ -183,11 +183,13 @@ func (e *Engine) inspectAll(ctx context.Context, list []listed) ([]Container, er
 }
 
 // byService picks each service's container: of two, as an interrupted replacement leaves them, the one that has its name. That one is
-// Foreign as long as another has a passing name: Create takes it away.
+// Foreign as long as Compose knows of another: Create takes one of them away.
 func (p *Project) byService(all []Container) map[string]Container {
-	seen, left := map[string]Container{}, map[string]bool{}
+	seen, composed := map[string]Container{}, map[string]int{}
 	for _, c := range all {
-		left[c.Service] = left[c.Service] || p.Unfinished(c)
+		if c.composed {
+			composed[c.Service]++
+		}
 		if other, twice := seen[c.Service]; twice && other.Name == p.container(c.Service) {
 			continue
 		}
@@ -195,7 +197,7 @@ func (p *Project) byService(all []Container) map[string]Container {
 	}
 	for name, c := range seen {
 		c.Detached = c.detachedFrom(p)
-		c.Foreign = c.Foreign || left[name] && c.Name == p.container(name)
+		c.Foreign = c.Foreign || composed[name] > 1
 		seen[name] = c
 	}
 	return seen

@@ -171,7 +171,7 @@ func (e *simEngine) Look(ctx context.Context, p *stack.Project) (seen map[string
 			if twice && other.Name == simName(p, c.Service) {
 				c, other = other, c
 			}
-			c.Foreign = c.Foreign || twice && p.Unfinished(other)
+			c.Foreign = c.Foreign || twice
 			seen[c.Service] = c
 		}
 		return nil
