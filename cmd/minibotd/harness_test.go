@@ -281,14 +281,17 @@ func (in *installation) until(what string, within time.Duration, ok func(control
 	return last
 }
 
+// patience is how many times as long as on a quiet machine something may take: a busy one is no fault.
+const patience = 3
+
 // poll asks the real world again every 100 ms until ok or the deadline; what it asks may cost the engine a process each time.
 func (in *installation) poll(what string, within time.Duration, ok func() bool, state func() string) {
 	in.t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(within); !ok(); <-tick.C {
+	for deadline := time.Now().Add(patience * within); !ok(); <-tick.C {
 		if time.Now().After(deadline) {
-			in.t.Fatalf("not %s within %v: %s", what, within, state())
+			in.t.Fatalf("not %s within %v: %s", what, patience*within, state())
 		}
 	}
 }

@@ -137,9 +137,9 @@ func (in *installation) done(message string) time.Duration {
 }
 
 // scale brings n services up, heals some, and measures.
-func scale(t *testing.T, n int, interval string, minute time.Duration) scaled {
+func scale(t *testing.T, n int, minute time.Duration) scaled {
 	t.Helper()
-	in := install(t, "", manyServices(n, interval), nil)
+	in := install(t, "", manyServices(n, "20s"), nil)
 	in.must("K="+tinyCanary+"\n", "mb-secrets", "init")
 	begin := time.Now()
 	in.start()
@@ -178,9 +178,9 @@ func scale(t *testing.T, n int, interval string, minute time.Duration) scaled {
 func TestScale(t *testing.T) {
 	t.Parallel()
 	importStill(t)
-	interval, minute := "20s", time.Minute
+	minute := time.Minute
 	if os.Getenv("MINIBOT_SCALE") == "" {
-		interval, minute = "4s", time.Second
+		minute = time.Second
 	}
 	t.Log("| services | create | deliver | all started | all healthy | new daemon | heal one | RssAnon | CPU a minute |")
 	for _, text := range strings.Split(cmp.Or(os.Getenv("MINIBOT_SCALE"), "40"), ",") {
@@ -188,6 +188,6 @@ func TestScale(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Run(text, func(t *testing.T) { t.Log(scale(t, n, interval, minute)) })
+		t.Run(text, func(t *testing.T) { t.Log(scale(t, n, minute)) })
 	}
 }
