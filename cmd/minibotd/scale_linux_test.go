@@ -183,7 +183,7 @@ func TestScale(t *testing.T) {
 		minute = time.Second
 	}
 	t.Log("| services | create | deliver | all started | all healthy | new daemon | heal one | RssAnon | CPU a minute |")
-	for _, text := range strings.Split(cmp.Or(os.Getenv("MINIBOT_SCALE"), "40"), ",") {
+	for _, text := range strings.Split(cmp.Or(os.Getenv("MINIBOT_SCALE"), "20"), ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil {
 			t.Fatal(err)
