@@ -27,7 +27,7 @@ x-tiny: &tiny
   memswap_limit: 24m
   tmpfs: [/tmp, /data]
   secrets: [K]
-  healthcheck: { test: ["CMD-SHELL", "test -s /run/secrets/K && ! test -e /tmp/sick"], interval: 1s, timeout: 5s, retries: 1 }
+  healthcheck: { test: ["CMD-SHELL", "test -s /run/secrets/K && ! test -e /tmp/sick"], interval: 2s, timeout: 5s, retries: 1 }
 services:
   a: { <<: *tiny, container_name: "${MINIBOT_NAME}-a" }
   b: { <<: *tiny, container_name: "${MINIBOT_NAME}-b", depends_on: { a: { condition: service_healthy, restart: true } } }

@@ -37,7 +37,7 @@ services:
     stop_grace_period: 2s
     secrets: [PLAIN, REDIS_PASSWORD, POSTGRES_PASSWORD, APP_DB]
     depends_on: { postgres: { condition: service_healthy }, redis: { condition: service_healthy } }
-    healthcheck: { test: ["CMD", "true"], interval: 1s, timeout: 5s, retries: 1 }
+    healthcheck: { test: ["CMD", "true"], interval: 2s, timeout: 5s, retries: 1 }
 secrets:
   PLAIN: { environment: PLAIN, x-minibot: { generate: { length: 32 } } }
   APP_DB:
