@@ -60,25 +60,6 @@ func TestCreateReplacesOnlyWhatDiverged(t *testing.T) {
 	}
 }
 
-// One that somebody renamed, and whose replacement got the name, is no second container for long.
-func TestOneOfTwoContainersIsTakenAway(t *testing.T) {
-	r := newRig(t, plainServices)
-	r.create()
-	a := r.container("a")
-	info, err := r.engine.docker.ContainerInspect(t.Context(), a.ID)
-	r.must(err)
-	r.must(r.engine.docker.ContainerRename(t.Context(), a.ID, a.Name+"-x"))
-	r.equal("renamed alone", r.seen()["a"].Foreign, false)
-	_, err = r.engine.docker.ContainerCreate(t.Context(), info.Config, info.HostConfig, nil, nil, a.Name)
-	r.must(err)
-	r.equal("two", r.seen()["a"].Foreign, true)
-	r.create()
-	r.equal("one", r.seen()["a"].Foreign, false)
-	list, err := r.engine.list(t.Context(), r.project)
-	r.must(err)
-	r.equal("containers", len(list), 3)
-}
-
 func TestInterruptedReplacementIsMended(t *testing.T) {
 	r := newRig(t, plainServices)
 	r.create()

@@ -15,8 +15,9 @@ func TestWhatRestartsDoNotHelpIsMadeAnew(t *testing.T) {
 	in.healthy(60 * time.Second)
 	before := in.id("a")
 	in.docker("exec", in.container("a"), "touch", "/tmp/sick")
-	in.poll("made anew", 2*time.Minute, func() bool { return strings.TrimSpace(in.tryDocker("inspect", "-f", "{{.Id}}", in.container("a"))) != before },
-		func() string { return in.log.String() })
+	in.poll("made anew", 2*time.Minute, func() bool {
+		return strings.TrimSpace(in.tryDocker("inspect", "-f", "{{.Id}}", in.container("a"))) != before
+	}, in.log.String)
 	in.healthy(60 * time.Second)
 	events := in.must("", "minibotd", "events", "--service", "a")
 	for _, want := range []string{"restart, attempt 3: unhealthy", "recreate, attempt 4: unhealthy"} {
