@@ -76,7 +76,7 @@ func (d *decision) gate(s Service) hold {
 		return hold{s.Held, s.HeldHint, s.HeldHint != ""}
 	}
 	if d.seen.Containers[s.Name].Foreign {
-		return hold{reason: "its container was made by hand, and is replaced"}
+		return hold{reason: "its container was made by hand, or it has two: that is mended"}
 	}
 	for _, dep := range s.DependsOn {
 		if h := d.waits(s.Name, dep); h.reason != "" {

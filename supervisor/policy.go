@@ -119,7 +119,7 @@ func (d *decision) project() {
 	case missing != "":
 		create = "no container for " + missing
 	case foreign != "":
-		create = "the container of " + foreign + " was made by hand"
+		create = foreign + " has a container made by hand, or two"
 	}
 	feed, withdraw := "", ""
 	if secrets && !d.seen.Fed {

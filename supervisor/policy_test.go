@@ -80,7 +80,7 @@ func decideCases() map[string]decideCase {
 		"made by hand and running": {map[string]Service{"a": {}},
 			map[string]Container{"a": {Running: true, Foreign: true}}, "create", ""},
 		"made by hand and down": {map[string]Service{"a": {}},
-			map[string]Container{"a": {Foreign: true}}, "create", "its container was made by hand, and is replaced"},
+			map[string]Container{"a": {Foreign: true}}, "create", "its container was made by hand, or it has two: that is mended"},
 		"made by hand and wanted down": {map[string]Service{"a": {Stopped: true}},
 			map[string]Container{"a": {Running: true, Foreign: true}}, "stop a", "stopping"},
 	}

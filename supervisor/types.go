@@ -119,7 +119,7 @@ type Container struct {
 	StartedAt   time.Time
 	FinishedAt  time.Time
 	Stale       bool // runs with secrets older than those delivered
-	Foreign     bool // was made by someone else, as by hand: it is never started, and replaced by the next ActionCreate
+	Foreign     bool // was made by someone else, as by hand, or is one of two: nothing is started then, and the next ActionCreate mends it
 	// Detached names the networks that it is to be in and is not; "" is none. A start or a restart brings it back into them.
 	Detached string
 	// Checked is when the last healthcheck that has ended began, by the engine's clock; zero where that is not known.
