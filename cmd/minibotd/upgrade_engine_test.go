@@ -30,10 +30,8 @@ func released(t *testing.T, version string) string {
 		return dir
 	}
 	dir := filepath.Join(programs, version)
-	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "crashpoints", "-trimpath",
-		"-ldflags", "-s -w -X minibot/control.Version="+version, "-o", dir+"/", "minibot/cmd/...")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	if err := build(dir, "-s -w -X minibot/control.Version="+version); err != nil {
+		t.Fatal(err)
 	}
 	if releases.built == nil {
 		releases.built = map[string]string{}
