@@ -202,7 +202,7 @@ services:
     environment: { POSTGRES_USER: minibot, POSTGRES_DB: minibot, POSTGRES_PASSWORD_FILE: /run/secrets/P }
     secrets: [P]
     stop_signal: SIGINT
-    healthcheck: { test: [CMD, pg_isready, -q, -h, 127.0.0.1, -U, minibot, -d, minibot], interval: 1s, timeout: 5s, retries: 3, start_period: 60s }
+    healthcheck: { test: [CMD, pg_isready, -q, -h, 127.0.0.1, -U, minibot, -d, minibot], interval: 2s, timeout: 5s, retries: 3, start_period: 60s }
     x-minibot: { on_change: none }
 secrets:
   P: { environment: P, x-minibot: { generate: { length: 32 }, rotate: { driver: postgres, service: pg, user: minibot } } }

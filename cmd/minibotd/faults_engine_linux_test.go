@@ -96,6 +96,13 @@ var orphan = regexp.MustCompile(`^[0-9a-f]{12}_`)
 
 // ill says what is not well, by the engine and by the daemon; "" when all is.
 func (f *faulty) ill() string {
+	s, err := f.status()
+	if err != nil {
+		return err.Error()
+	}
+	if s.Phase != control.PhaseHealthy {
+		return fmt.Sprintf("%s: %s: %+v", s.Phase, s.Reason, s.Services)
+	}
 	count := map[string]int{}
 	for _, c := range f.containers() {
 		if len(c) != 3 || orphan.MatchString(c[0]) {
@@ -108,13 +115,6 @@ func (f *faulty) ill() string {
 	}
 	if fmt.Sprint(count) != "map[a:1 b:1 c:1 keeper:1]" {
 		return fmt.Sprint("containers by service: ", count)
-	}
-	s, err := f.status()
-	if err != nil {
-		return err.Error()
-	}
-	if s.Phase != control.PhaseHealthy {
-		return fmt.Sprintf("%s: %s: %+v", s.Phase, s.Reason, s.Services)
 	}
 	return ""
 }

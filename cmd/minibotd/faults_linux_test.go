@@ -145,12 +145,6 @@ func aWhile(f *faulty, before string) {
 	f.poll("a while", time.Minute, func() bool { return time.Now().After(end) || f.runsSince("c", before) }, func() string { return "" })
 }
 
-// runsSince tells whether a service runs for another time than before.
-func (f *faulty) runsSince(service, before string) bool {
-	now := strings.TrimSpace(f.tryDocker("inspect", "-f", "{{.State.StartedAt}} {{.State.Running}}", f.container(service)))
-	return now != before && strings.HasSuffix(now, "true")
-}
-
 // pause pauses a service, which is somebody's will until it is unpaused.
 func (f *faulty) pause() {
 	before := f.started("b")

@@ -284,15 +284,18 @@ func (in *installation) until(what string, within time.Duration, ok func(control
 // patience is how many times as long as on a quiet machine something may take: a busy one is no fault.
 const patience = 3
 
-// poll asks the real world again every 100 ms until ok or the deadline; what it asks may cost the engine a process each time.
+// poll asks the real world again until ok or the deadline: every 100 ms, or as rarely as leaves the machine to what is asked for.
 func (in *installation) poll(what string, within time.Duration, ok func() bool, state func() string) {
 	in.t.Helper()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience * within); !ok(); <-tick.C {
+	for deadline := time.Now().Add(patience * within); ; {
+		asked := time.Now()
+		if ok() {
+			return
+		}
 		if time.Now().After(deadline) {
 			in.t.Fatalf("not %s within %v: %s", what, patience*within, state())
 		}
+		<-time.After(min(max(100*time.Millisecond, 4*time.Since(asked)), time.Second))
 	}
 }
 
@@ -342,12 +345,6 @@ func (in *installation) tryDocker(args ...string) string {
 
 // container is the name of a service's container.
 func (in *installation) container(service string) string { return in.name + "-" + service }
-
-// started is when a service's container was last started, in the engine's words.
-func (in *installation) started(service string) string {
-	in.t.Helper()
-	return strings.TrimSpace(in.docker("inspect", "-f", "{{.State.StartedAt}} {{.State.Running}}", in.container(service)))
-}
 
 // ports counts the ports handed out, from below those that the system gives to clients (32768 and up).
 var ports atomic.Int32

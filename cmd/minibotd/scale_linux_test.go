@@ -18,11 +18,10 @@ import (
 	"minibot/control"
 )
 
-const stillImage = "minibot/still:test"
-
-// importStill makes the image of testdata/still, with nothing in it but that program.
-func importStill(t *testing.T) {
+// importStill makes the image of testdata/still, with nothing in it but that program, and returns its name.
+func importStill(t *testing.T) string {
 	t.Helper()
+	image := fmt.Sprintf("minibot/still:test-%d-%d", os.Getpid(), installations.Add(1))
 	file := filepath.Join(t.TempDir(), "still")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, "./testdata/still")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
@@ -44,19 +43,25 @@ func importStill(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	load := exec.Command("docker", "import", "-c", `ENTRYPOINT ["/still"]`, "-", stillImage)
+	load := exec.Command("docker", "import", "-c", `ENTRYPOINT ["/still"]`, "-", image)
 	load.Stdin = &archive
 	if out, err := load.CombinedOutput(); err != nil {
 		t.Fatalf("docker import: %v: %s", err, out)
 	}
+	t.Cleanup(func() { // after the containers of its installations
+		if out, err := exec.Command("docker", "rmi", image).CombinedOutput(); err != nil {
+			t.Errorf("docker rmi: %v: %s", err, out)
+		}
+	})
+	return image
 }
 
 // manyServices is a project of n services with a secret each, on one network. Each healthcheck costs the engine some 50 ms of a core.
-func manyServices(n int, interval string) string {
+func manyServices(image string, n int, interval string) string {
 	var text strings.Builder
 	text.WriteString(`name: ${MINIBOT_NAME}
 x-still: &still
-  image: ` + stillImage + `
+  image: ` + image + `
   secrets: [K]
   healthcheck: { test: [CMD, /still, check], interval: ` + interval + `, timeout: 20s, retries: 3 }
 services:
@@ -97,14 +102,21 @@ func (in *installation) processor() time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ
 }
 
-// times are a container's last end and last start, by the engine's clock.
-func (in *installation) times(container string) (finished, started time.Time) {
+// times are the last end and the last start of a service's container, by the engine's clock.
+func (in *installation) times(service string) (finished, started time.Time) {
 	in.t.Helper()
-	var state struct{ StartedAt, FinishedAt time.Time }
-	if err := json.Unmarshal([]byte(in.docker("inspect", "-f", "{{json .State}}", container)), &state); err != nil {
+	c, err := in.inspect(service)
+	if err != nil {
 		in.t.Fatal(err)
 	}
-	return state.FinishedAt, state.StartedAt
+	finished, err = time.Parse(time.RFC3339Nano, c.State.FinishedAt)
+	if err == nil {
+		started, err = time.Parse(time.RFC3339Nano, c.State.StartedAt)
+	}
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	return finished, started
 }
 
 // healTime kills a service and returns the time from its end to its next start.
@@ -113,7 +125,7 @@ func (in *installation) healTime(service string) time.Duration {
 	in.docker("kill", in.container(service))
 	var took time.Duration
 	in.poll("started again", time.Minute, func() bool {
-		finished, started := in.times(in.container(service))
+		finished, started := in.times(service)
 		took = started.Sub(finished)
 		return took > 0
 	}, func() string { return service })
@@ -137,9 +149,9 @@ func (in *installation) done(message string) time.Duration {
 }
 
 // scale brings n services up, heals some, and measures.
-func scale(t *testing.T, n int, minute time.Duration) scaled {
+func scale(t *testing.T, image string, n int, minute time.Duration) scaled {
 	t.Helper()
-	in := install(t, "", manyServices(n, "20s"), nil)
+	in := install(t, "", manyServices(image, n, "20s"), nil)
 	in.must("K="+tinyCanary+"\n", "mb-secrets", "init")
 	begin := time.Now()
 	in.start()
@@ -177,7 +189,7 @@ func scale(t *testing.T, n int, minute time.Duration) scaled {
 // TestScale brings projects of as many services as MINIBOT_SCALE says up, and heals them.
 func TestScale(t *testing.T) {
 	t.Parallel()
-	importStill(t)
+	image := importStill(t)
 	minute := time.Minute
 	if os.Getenv("MINIBOT_SCALE") == "" {
 		minute = time.Second
@@ -188,6 +200,6 @@ func TestScale(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Run(text, func(t *testing.T) { t.Log(scale(t, n, minute)) })
+		t.Run(text, func(t *testing.T) { t.Log(scale(t, image, n, minute)) })
 	}
 }

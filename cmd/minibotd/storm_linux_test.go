@@ -114,13 +114,13 @@ func (w *stormy) rage(ended <-chan struct{}) {
 // MINIBOT_STORM pairs of services, where that is more than a few, the median in the storm may be longer by 100 ms.
 func TestHealInAStormOfEvents(t *testing.T) {
 	t.Parallel()
-	importStill(t)
+	image := importStill(t)
 	pairs, err := strconv.Atoi(cmp.Or(os.Getenv("MINIBOT_STORM"), "2"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &storm{known: map[string]repeated{}}
-	in := install(t, proxyTo(t, "", s.over).host(), manyServices(2*pairs, "15s"), nil)
+	in := install(t, proxyTo(t, "", s.over).host(), manyServices(image, 2*pairs, "15s"), nil)
 	in.must("K="+tinyCanary+"\n", "mb-secrets", "init")
 	in.start()
 	in.healthy(5 * time.Minute)

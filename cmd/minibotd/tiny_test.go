@@ -42,10 +42,7 @@ func tiny(t *testing.T, engine string) *installation {
 // restarted waits until a service runs another time than before, then for the whole stack.
 func (in *installation) restarted(service, before string) {
 	in.t.Helper()
-	in.poll(service+" started again", 60*time.Second, func() bool {
-		now := strings.TrimSpace(in.tryDocker("inspect", "-f", "{{.State.StartedAt}} {{.State.Running}}", in.container(service)))
-		return now != before && strings.HasSuffix(now, "true")
-	}, func() string { return "it still runs since " + before })
+	in.poll(service+" started again", 60*time.Second, func() bool { return in.runsSince(service, before) }, func() string { return "it still runs since " + before })
 	in.healthy(60 * time.Second)
 }
 
