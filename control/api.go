@@ -173,7 +173,7 @@ func (a *api) operate(life context.Context, w http.ResponseWriter, r *http.Reque
 func (a *api) migrate(life context.Context, w http.ResponseWriter, r *http.Request) {
 	var m Migration
 	err := decode(r.Body, &m)
-	if err == nil && !servicePattern.MatchString(m.To) {
+	if err == nil && !validService(m.To) {
 		err = fmt.Errorf("%w: a migration wants a kind of store", ErrUsage)
 	}
 	if err != nil {

@@ -217,6 +217,7 @@ func TestRequestsAreStrict(t *testing.T) {
 			{"POST /v1/operations", `{"verb":"canary"}`, 400},
 			{"POST /v1/operations", `{"verb":"restart"}`, 400},
 			{"POST /v1/operations", `{"verb":"restart","service":"../x"}`, 400},
+			{"POST /v1/operations", `{"verb":"restart","service":"` + strings.Repeat("x", 256) + `"}`, 400},
 			{"POST /v1/secrets", `{"changes":[]}`, 400},
 			{"POST /v1/secrets", `{"changes":[{"name":"A","value":"canary!"}]}`, 400},
 			{"POST /v1/secrets", `{"changes":[{"name":"B","generate":true},{"name":"B","generate":true}]}`, 400},

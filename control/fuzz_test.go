@@ -138,7 +138,7 @@ func FuzzQuery(f *testing.F) {
 		if err != nil && !errors.Is(err, ErrUsage) {
 			t.Errorf("%v", err)
 		}
-		if err == nil && q.service != "" && !servicePattern.MatchString(q.service) {
+		if err == nil && q.service != "" && !validService(q.service) {
 			t.Errorf("service %q", q.service)
 		}
 		if _, nameErr := secrets.ParseName(string(q.name)); err == nil && q.name != "" && nameErr != nil {

@@ -20,7 +20,14 @@ import (
 // trailerError ends a text stream that failed: an Error as JSON in base64.
 const trailerError = "Minibot-Error"
 
-var servicePattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,255}$`)
+const maxServiceName = 255
+
+// A count in a pattern is so many copies of what it counts: the length is looked at apart.
+var servicePattern = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+
+func validService(name string) bool {
+	return len(name) <= maxServiceName && servicePattern.MatchString(name)
+}
 
 // decode reads exactly one JSON value with known fields only. Its errors never quote the body, which may hold values.
 func decode(body io.Reader, into any) error {
@@ -86,7 +93,7 @@ func (op Operation) checkSeconds() error {
 }
 
 func checkService(name string) error {
-	if name != "" && !servicePattern.MatchString(name) {
+	if name != "" && !validService(name) {
 		return fmt.Errorf("%w: a service's name has up to 255 of A-Z, a-z, 0-9, '.', '_' and '-'", ErrUsage)
 	}
 	return nil

@@ -114,11 +114,13 @@ const (
 	OutcomeUnfinished = "unfinished"
 )
 
-// byPattern holds no control character and nothing that could be a long value.
-var byPattern = regexp.MustCompile(`^[A-Za-z0-9 ._@:/()-]{0,64}$`)
+const maxBy = 64
+
+// byPattern holds no control character, and maxBy leaves no room for a long value.
+var byPattern = regexp.MustCompile(`^[A-Za-z0-9 ._@:/()-]*$`)
 
 func (o Order) check() error {
-	if !byPattern.MatchString(o.By) {
+	if len(o.By) > maxBy || !byPattern.MatchString(o.By) {
 		return fmt.Errorf("%w: who asks is said in up to 64 of A-Z, a-z, 0-9, blank and ._@:/()-", ErrUsage)
 	}
 	return nil

@@ -38,11 +38,13 @@ func (l Launchctl) Domain() string { return "gui/" + strconv.Itoa(l.UID) }
 // Target returns the name of an agent for launchd, such as gui/501/com.minibot.
 func (l Launchctl) Target(label string) string { return l.Domain() + "/" + label }
 
-// labelPattern is what a label may be: launchd takes more, this package does not need it.
-var labelPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$`)
+// labelPattern and maxLabel are what a label may be: launchd takes more, this package does not need it.
+var labelPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+const maxLabel = 200
 
 // ValidLabel tells whether label can be given to these methods, which refuse others.
-func ValidLabel(label string) bool { return labelPattern.MatchString(label) }
+func ValidLabel(label string) bool { return len(label) <= maxLabel && labelPattern.MatchString(label) }
 
 // Enable takes away the mark that keeps label from being loaded. It is idempotent and works for a label that is not loaded.
 // Without a desktop session it goes through the domain user/UID, which shares the marks.

@@ -276,3 +276,14 @@ func TestLaunchctlThatDoesNotAnswer(t *testing.T) {
 		t.Errorf("absent: %v, %q", err, hint.Of(err))
 	}
 }
+
+func TestValidLabel(t *testing.T) {
+	for label, want := range map[string]bool{
+		launchd.Label: true, "a": true, "com.a_b-C9": true, strings.Repeat("a", 200): true, strings.Repeat("a", 201): false,
+		"": false, ".a": false, "-a": false, "a/b": false, "a b": false, "a\n": false, "ä": false,
+	} {
+		if got := launchd.ValidLabel(label); got != want {
+			t.Errorf("ValidLabel(%q) = %t", label, got)
+		}
+	}
+}

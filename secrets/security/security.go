@@ -64,9 +64,11 @@ type Store struct {
 	writing          chan struct{} // holds one token: who has it may write
 }
 
+const maxKeychain = 500 // bytes: half a line at the most, were all of it escaped
+
 var (
 	servicePattern  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-	keychainPattern = regexp.MustCompile(`^/[^\x00-\x1f]{1,500}$`) // half a line at the most, were all of it escaped
+	keychainPattern = regexp.MustCompile(`^/[^\x00-\x1f]+$`)
 )
 
 // Open checks that there is a program and a keychain. It wraps [secrets.ErrUnavailable] where there is no program, as on
@@ -96,8 +98,8 @@ func open(ctx context.Context, options Options) (*Store, error) {
 		return nil, fmt.Errorf("timeout %v is negative", s.timeout)
 	}
 	if options.Keychain != "" {
-		if !keychainPattern.MatchString(options.Keychain) {
-			return nil, fmt.Errorf("keychain %q: want an absolute path of at most 500 bytes, without control characters", options.Keychain)
+		if len(options.Keychain) > maxKeychain || !keychainPattern.MatchString(options.Keychain) {
+			return nil, fmt.Errorf("keychain %q: want an absolute path of at most %d bytes, without control characters", options.Keychain, maxKeychain)
 		}
 		if _, err := os.Stat(options.Keychain); err != nil {
 			return nil, noKeychain(options.Keychain, err)

@@ -196,6 +196,10 @@ func TestOpen(t *testing.T) {
 			t.Errorf("%s: opened", name)
 		}
 	}
+	long := security.Options{Program: s.Program, Keychain: "/" + strings.Repeat("a", 500)}
+	if _, err := security.Open(t.Context(), long); err == nil || !strings.Contains(err.Error(), "at most 500 bytes") {
+		t.Errorf("a path of 501 bytes: %v", err)
+	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := security.Open(cancelled, security.Options{Program: s.Program}); !errors.Is(err, context.Canceled) {
