@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -334,8 +335,9 @@ func TestOlderDataDirectory(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	in.start()
+	now := in.values()
 	in.until("the stored passwords in force again", time.Minute, func(s control.Status) bool {
-		return s.Phase == control.PhaseHealthy && in.postgresTakes(in.values()["POSTGRES_PASSWORD"])
+		return s.Phase == control.PhaseHealthy && !slices.ContainsFunc(rotated, func(name secrets.Name) bool { return !in.takes(name, now[name]) })
 	})
 	in.agrees(map[secrets.Name]string{"POSTGRES_PASSWORD": "canary-older-pg", "REDIS_PASSWORD": "canary-older-redis", "APP_DB": "canary-older-app"})
 }
