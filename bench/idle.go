@@ -15,6 +15,9 @@ import (
 	"minibot/deploy"
 )
 
+// filtering is the process of the daemon's that reports how it crashes.
+const filtering = "minibotd's crash filter"
+
 // idling watches the daemon with the shipped stack up, and beside it Debian's supervisor and monit with three processes each, that
 // have nothing to do either. monit asks every 5 s, to see a fault about as soon as the others do.
 func idling(ctx context.Context, b *bench) (rows []row, err error) {
@@ -40,7 +43,11 @@ func idling(ctx context.Context, b *bench) (rows []row, err error) {
 	if err := pause(ctx, 20*time.Second); err != nil { // what the starts still do
 		return nil, err
 	}
-	all := map[string]int{"minibotd": p.daemon.Process.Pid, "supervisord": peers["supervisord"].Process.Pid, "monit": peers["monit"].Process.Pid}
+	filter, err := child(p.daemon.Process.Pid)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]int{"minibotd": p.daemon.Process.Pid, filtering: filter, "supervisord": peers["supervisord"].Process.Pid, "monit": peers["monit"].Process.Pid}
 	minutes, before := b.times(10), map[string]int64{}
 	for name, pid := range all {
 		if before[name], err = cpuTicks(pid); err != nil {
@@ -61,7 +68,7 @@ func idling(ctx context.Context, b *bench) (rows []row, err error) {
 			return nil, err
 		}
 	}
-	for _, name := range []string{"minibotd", "supervisord", "monit"} {
+	for _, name := range []string{"minibotd", filtering, "supervisord", "monit"} {
 		rows = append(rows, row{"idle, " + name + ": RssAnon", fmt.Sprintf("%.1f MB", float64(memory[name])/1024), map[string]string{"minibotd": "≤ 12 MB"}[name]},
 			row{fmt.Sprintf("idle, %s: CPU in %d min", name, minutes), fmt.Sprintf("%d ms", used[name]*10), map[string]string{"minibotd": fmt.Sprintf("≤ %d ms", 20*minutes)}[name]})
 	}
@@ -132,6 +139,26 @@ func cpuTicks(pid int) (int64, error) {
 	user, err1 := strconv.ParseInt(fields[11], 10, 64)
 	system, err2 := strconv.ParseInt(fields[12], 10, 64)
 	return user + system, errors.Join(err1, err2)
+}
+
+// child is the only child of a process, whichever thread of it started it.
+func child(pid int) (int, error) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		return 0, err
+	}
+	var all []string
+	for _, file := range threads {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return 0, err
+		}
+		all = append(all, strings.Fields(string(data))...)
+	}
+	if len(all) != 1 {
+		return 0, fmt.Errorf("process %d has %d children, want one", pid, len(all))
+	}
+	return strconv.Atoi(all[0])
 }
 
 // rssAnon is in KiB.
