@@ -23,7 +23,8 @@ type orders struct {
 
 // held is an order that is not passed on.
 type held struct {
-	number           int64
+	begun            func() bool  // tells whether what is to be cut has begun: other orders come before, as those that make sure of a database
+	left             atomic.Int64 // orders until the one that is held
 	reached, release chan struct{}
 }
 
@@ -37,18 +38,21 @@ func (o *orders) see(r *http.Request) {
 	if r.Method == http.MethodDelete || touch.MatchString(r.URL.Path) {
 		o.touches.Add(1)
 	}
-	if n, h := o.all.Add(1), o.held.Load(); h != nil && h.number == n {
+	o.all.Add(1)
+	if h := o.held.Load(); h != nil && h.begun() && h.left.Add(-1) == 0 {
 		close(h.reached)
 		<-h.release
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// cut has a command of mb-secrets come as far as one of its first orders to the engine, and the daemon started anew while that
+// cut has a change of mb-secrets come as far as one of its first orders to the engine, and the daemon started anew while that
 // order is held.
 func (o *orders) cut(m *mac, first int64, args ...string) {
 	m.t.Helper()
-	h := &held{o.all.Load() + 1 + rand.N(first), make(chan struct{}), make(chan struct{})}
+	before := len(m.receipts())
+	h := &held{begun: func() bool { return len(m.receipts()) > before }, reached: make(chan struct{}), release: make(chan struct{})}
+	h.left.Store(1 + rand.N(first))
 	o.held.Store(h)
 	change := m.background("", "mb-secrets", args...)
 	select {

@@ -154,13 +154,22 @@ func (in *installation) agrees(others ...map[secrets.Name]string) map[secrets.Na
 	return now
 }
 
+// receipts are what the journal tells of all changes; none while it cannot be read.
+func (in *installation) receipts() []rotation.Receipt {
+	all, err := rotation.Receipts(filepath.Join(in.home, "state", "rotation.jsonl"))
+	if err != nil {
+		return nil
+	}
+	return all
+}
+
 // finished waits until the journal holds nothing open, and returns the last receipt.
 func (in *installation) finished() rotation.Receipt {
 	in.t.Helper()
 	var last rotation.Receipt
 	in.poll("a finished rotation", time.Minute, func() bool {
-		all, err := rotation.Receipts(filepath.Join(in.home, "state", "rotation.jsonl"))
-		if err != nil || len(all) == 0 {
+		all := in.receipts()
+		if len(all) == 0 {
 			return false
 		}
 		last = all[len(all)-1]
