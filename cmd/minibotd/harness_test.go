@@ -28,7 +28,7 @@ var programs string // folder of the two built programs
 
 // atOnce is how many tests run at the same time: they wait for containers most of the time, whatever the machine has. Each of
 // their healthchecks is an exec, some ten processes of the engine, so that more of them slow one another down.
-const atOnce = "4"
+const atOnce = "3"
 
 func TestMain(m *testing.M) {
 	listenIfAsked()
